@@ -1,0 +1,1 @@
+"""Measuring: protocols, metrics, costs, datasets, claims, and the runs that join them."""

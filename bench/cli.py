@@ -1,0 +1,460 @@
+"""The command `sisrbench`: the only place where methods, measuring and pages meet."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import zoo
+from bench import compare, costs, datasets, fetch, images, machine, metrics, plan, published, result
+from bench import protocol as protocols
+from bench import weights as weight_files
+from bench.engine import run_inline
+from bench.evaluate import super_resolve
+from bench.plan import Unit, Wish
+from bench.progress import Progress
+from bench.reproduction import Reproduction
+from bench.result import Result
+from bench.store import FILE, Store
+from reports import page
+from zoo.errors import InputError
+from zoo.resample import round_half_up
+
+DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
+DEMO_DATASETS = ("demo",)
+SCALES = (2, 3, 4)
+DEFAULT_PROTOCOL = "srcnn2014"
+DEFAULT_OUT = Path("sisrbench-out")
+OWN_PICTURES = "rcan2018"
+"""The protocol by which `upscale` interpolates: 8-bit RGB in and out, luma not rounded."""
+
+
+def main() -> None:
+    """Run the command; exit status 0 done, 1 a check failed, 2 bad usage or input."""
+    machine.keep_freed_memory()
+    sys.exit(status(sys.argv[1:]))
+
+
+def status(arguments: Sequence[str]) -> int:
+    """Run the command with these arguments and return its exit status; errors are one line."""
+    try:
+        return int(command(list(arguments), prog_name="sisrbench", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except InputError as error:
+        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        return 2
+    except click.Abort:
+        click.echo("Interrupted; what is finished is stored, the same command goes on.", err=True)
+        return 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="sisrbench")
+def command() -> None:
+    r"""Measure super-resolution methods by the rules of the papers, and hold the papers to it.
+
+    \b
+    sisrbench run                            the demo: interpolation on installed photographs
+    sisrbench reproduce srcnn2014_set5       re-measure a paper's table, cell by cell
+    sisrbench run -m srcnn-9-5-5 -d set5 -s 3
+    sisrbench list                           what there is
+
+    What is measured is stored in --out; the same command again continues, or computes nothing.
+    """
+
+
+def _measuring_options(function: Callable[..., int]) -> Callable[..., int]:
+    for option in (
+        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=DEFAULT_OUT,
+            show_default=True,
+            help="Folder that receives index.html, results.csv and the store.",
+        ),
+        click.option("--threads", type=click.IntRange(1), help="Processor threads; default: all."),
+        click.option(
+            "--repeat",
+            type=click.IntRange(1),
+            default=5,
+            show_default=True,
+            help="Repetitions of each time measurement.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command()
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="METHOD",
+    help="NAME[:KEY=VALUE,...][@WEIGHTS] or a file ./mine.py; may be repeated.",
+)
+@click.option(
+    "-d",
+    "--dataset",
+    "sets",
+    multiple=True,
+    metavar="DATASET|DIR",
+    help="A set's name, or a folder of HR images; may be repeated.",
+)
+@click.option(
+    "-s",
+    "--scale",
+    "scales",
+    multiple=True,
+    type=click.IntRange(2),
+    metavar="SCALE",
+    help="Enlargement, 2 or more; may be repeated.  [default: 2 3 4]",
+)
+@click.option(
+    "--protocol",
+    "protocol_name",
+    default=DEFAULT_PROTOCOL,
+    show_default=True,
+    metavar="NAME",
+    help="The rules; `sisrbench list protocols` names them.",
+)
+@click.option(
+    "--metric",
+    "metric_names",
+    multiple=True,
+    metavar="NAME",
+    help="Only this metric; may be repeated.  [default: all]",
+)
+@_measuring_options
+def run(
+    methods: tuple[str, ...],
+    sets: tuple[str, ...],
+    scales: tuple[int, ...],
+    protocol_name: str,
+    metric_names: tuple[str, ...],
+    device: str,
+    out: Path,
+    threads: int | None,
+    repeat: int,
+) -> int:
+    r"""Measure methods on datasets: PSNR, SSIM, multiplies, parameters, time.
+
+    Without arguments this is the demo: four interpolations on photographs that come installed.
+
+    \b
+    sisrbench run -m bicubic -m srcnn-9-1-5 -d set5 -d set14 -s 3
+    sisrbench run -m srcnn-9-1-5@imagenet -d set5 -s 3    other published weights
+    sisrbench run -m srcnn-9-1-5:n1=32@none -d demo       another width, fresh weights
+    sisrbench run -m ./mine.py@mine.safetensors -d ./photos
+    """
+    rules = protocols.load(protocol_name)
+    loaded = [zoo.load(spec) for spec in dict.fromkeys(methods or DEMO_METHODS)]
+    wanted = _metrics(metric_names)
+    for name in sets:
+        datasets.check(name)
+    used = _device(device, threads)
+    for method, tag in loaded:
+        for scale in scales or SCALES:
+            plan.choose(method, tag, scale)
+    progress = Progress()
+    images_of = {
+        name: datasets.load(name, progress) for name in dict.fromkeys(sets or DEMO_DATASETS)
+    }
+    wishes = [
+        Wish(method, tag, scale, dataset, rules)
+        for dataset in images_of.values()
+        for method, tag in loaded
+        for scale in scales or SCALES
+    ]
+    units = plan.accuracy_units(wishes, used, wanted)
+    for unit in units:
+        weight_files.fetch_missing(unit.method, unit.chosen, progress)
+    units += plan.cost_units(units, repeat)
+    measured, runs = _execute(units, used, out, progress)
+    _write(out, "sisrbench: " + ", ".join(images_of), measured, compare.none(), runs)
+    _print_averages(measured)
+    _print_place(out)
+    return 0
+
+
+@command.command()
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@click.option(
+    "--protocol",
+    "protocol_name",
+    metavar="NAME",
+    help="Measure by these rules instead of each claim's own; the verdicts say so.",
+)
+@click.option("--strict", is_flag=True, help="Exit with status 1 if a cell deviates.")
+@_measuring_options
+def reproduce(
+    tables: tuple[str, ...],
+    protocol_name: str | None,
+    strict: bool,
+    device: str,
+    out: Path,
+    threads: int | None,
+    repeat: int,
+) -> int:
+    r"""Re-measure tables of papers and say, cell by cell, whether they hold.
+
+    \b
+    sisrbench reproduce srcnn2014_set5 srcnn2014_set14
+    sisrbench reproduce edsr2017_table3 --strict
+
+    Every claim gets a verdict: reproduced (to the printed digit), deviates, not measured, or
+    claim inconsistent (the paper contradicts itself), with the reason.
+    """
+    loaded = [published.load(name) for name in dict.fromkeys(tables)]
+    rules = protocols.load(protocol_name) if protocol_name else None
+    used = _device(device, threads)
+    progress = Progress()
+    reproduction = Reproduction(loaded, rules, used, repeat, progress)
+    measured, runs = _execute(reproduction.units, used, out, progress)
+    verdicts = compare.all_tables(loaded, measured, reproduction.why_not)
+    _write(out, "sisrbench: " + ", ".join(tables), measured, verdicts, runs)
+    _print_verdicts(verdicts)
+    _print_place(out)
+    return int(strict and bool((verdicts["verdict"] == "deviates").any()))
+
+
+@command.command(name="list")
+@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+def list_(kinds: tuple[str, ...]) -> int:
+    """Name what there is: methods, datasets, tables, protocols, metrics, costs, sections."""
+    for kind in kinds:
+        if kind not in _LISTED:
+            raise zoo.errors.unknown("kind", kind, _LISTED)
+    for kind in kinds or tuple(_LISTED):
+        click.secho(kind, bold=True)
+        for name, remark in _LISTED[kind]():
+            click.echo(f"  {name:<18} {remark}".rstrip())
+    return 0
+
+
+def _listed_datasets() -> list[tuple[str, str]]:
+    rows = []
+    for name in datasets.names():
+        files = datasets.manifest(name).role("HR").values()
+        here = all(fetch.local_path(file).is_file() for file in files)
+        rows.append((name, f"{len(files):>3} images{'' if here else ', to be downloaded'}"))
+    return rows
+
+
+_LISTED: dict[str, Callable[[], list[tuple[str, str]]]] = {
+    "methods": lambda: [(name, "") for name in zoo.names()],
+    "datasets": _listed_datasets,
+    "tables": lambda: [(name, published.load(name).title) for name in published.names()],
+    "protocols": lambda: [(name, known.source) for name, known in protocols.PROTOCOLS.items()],
+    "metrics": lambda: [(name, "") for name in metrics.names()],
+    "costs": lambda: [(name, "") for name in costs.names()],
+    "sections": lambda: [(name, "") for name in page.names()],
+}
+
+
+@command.command(name="fetch")
+@click.argument("names", nargs=-1, required=True, metavar="DATASET|METHOD...")
+def fetch_(names: tuple[str, ...]) -> int:
+    r"""Download datasets and methods' published weights, checked by hash.
+
+    \b
+    sisrbench fetch set5 set14 b100 srcnn-9-1-5
+
+    SISRBENCH_CACHE moves the cache; SISRBENCH_MIRROR names a folder or address to try first, laid
+    out as the cache is: github/OWNER/REPOSITORY/COMMIT/PATH.
+    """
+    wanted = {name: _files_of(name) for name in names}
+    for name, files in wanted.items():
+        fetch.fetch_missing(name, files, Progress())
+        click.echo(f"{name}: all {len(files)} files are here, in {fetch.cache_folder()}")
+    return 0
+
+
+def _files_of(name: str) -> list[fetch.RemoteFile]:
+    if name in datasets.names():
+        return [file for _, _, file in datasets.manifest(name).files]
+    try:
+        method, tag = zoo.load(name)
+    except InputError:
+        raise zoo.errors.unknown(
+            "dataset or method", name, datasets.names() + zoo.names()
+        ) from None
+    files = [
+        fetch.RemoteFile(weights.origin, weights.path, weights.sha256)
+        for weights in method.weights
+        if tag in ("", weights.tag)
+    ]
+    if not files:
+        raise InputError(f"{name} has no published weights to fetch; choose another")
+    return files
+
+
+@command.command()
+@click.argument("tables", nargs=-1, metavar="[TABLE]...")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_OUT,
+    show_default=True,
+    help="Folder that holds the store.",
+)
+def report(tables: tuple[str, ...], out: Path) -> int:
+    """Write index.html and results.csv again from all that is stored in --out.
+
+    Paper tables named here are compared with what is stored; nothing is measured.
+    """
+    if not (out / FILE).is_file():
+        raise InputError(
+            f"no store {out / FILE}; run or reproduce something with --out {out} first"
+        )
+    loaded = [published.load(name) for name in dict.fromkeys(tables)]
+    store = Store(out)
+    newest = {
+        tuple(getattr(found, column) for column in result.CELL): found for found in store.results()
+    }
+    measured, runs = list(newest.values()), store.runs()
+    store.close()
+    verdicts = compare.all_tables(loaded, measured, lambda claim: claim.result.note or "not stored")
+    _write(out, "sisrbench: " + (", ".join(tables) or "all results"), measured, verdicts, runs)
+    if tables:
+        _print_verdicts(verdicts)
+    _print_place(out)
+    return 0
+
+
+@command.command()
+@click.argument("spec", metavar="METHOD")
+@click.argument("pictures", nargs=-1, required=True, metavar="IMAGE...", type=click.Path())
+@click.option("-s", "--scale", type=click.IntRange(2), default=2, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    show_default=True,
+    help="Folder that receives IMAGE_x2_METHOD.png.",
+)
+def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: Path) -> int:
+    """Enlarge pictures of your own; chroma is interpolated where the method takes luma."""
+    method, tag = zoo.load(spec)
+    used = _device(device, None)
+    chosen = plan.choose(method, tag, scale)
+    weight_files.fetch_missing(method, chosen, Progress())
+    module = weight_files.build(method, chosen, scale, used)
+    rules = protocols.load(OWN_PICTURES)
+    targets = [out / f"{Path(name).stem}_x{scale}_{method.name}.png" for name in pictures]
+    progress = Progress()
+    with torch.no_grad(), progress.work(len(targets), len(targets)):
+        for name, target in zip(pictures, targets, strict=True):
+            with progress.piece(name) as gist:
+                if not Path(name).is_file():
+                    raise InputError(f"no image {name!r}; give the path of a picture")
+                lr = images.to_tensor(images.decode(Path(name)), used)
+                size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
+                sr = round_half_up(super_resolve(lr, size, method, module, rules))
+                result.write_whole(target, images.encode_png(images.to_pixels(sr)))
+                progress.advance()
+                gist.append(str(target))
+    return 0
+
+
+def _device(name: str, threads: int | None) -> torch.device:
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return machine.device(name)
+
+
+def _metrics(names: tuple[str, ...]) -> list[str]:
+    for name in names:
+        metrics.load(name)
+    return sorted(set(names)) or metrics.names()
+
+
+def _execute(
+    units: Sequence[Unit], device: torch.device, out: Path, progress: Progress
+) -> tuple[list[Result], pd.DataFrame]:
+    """Measure what is not stored yet; all Results of the units, and the runs they came from."""
+    store = Store(out)
+    try:
+        facts = machine.facts(device)
+        run_id = machine.run_id(facts)
+        store.begin(run_id, facts, shlex.join(["sisrbench", *sys.argv[1:]]))
+        count = run_inline(units, store, run_id, progress)
+        if not count:
+            click.echo(f"Nothing to compute: all {len(units)} units are stored.", err=True)
+        elif count < len(units):
+            click.echo(f"{len(units) - count} of {len(units)} units were stored.", err=True)
+        measured, runs = store.results(unit.key for unit in units), store.runs()
+    finally:
+        store.close()
+    return measured, runs[runs["run"].isin({found.run for found in measured})]
+
+
+def _write(
+    out: Path, title: str, measured: Sequence[Result], verdicts: pd.DataFrame, runs: pd.DataFrame
+) -> None:
+    html = page.render(title, result.table(measured), verdicts, runs)
+    result.write_whole(out / "results.csv", result.to_csv(measured))
+    result.write_whole(out / "index.html", html)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _print_averages(measured: Sequence[Result]) -> None:
+    """One line a method: its averages, dataset by dataset and scale by scale."""
+    averages = [found for found in measured if found.dataset and not found.image]
+    columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
+    rows: dict[str, dict[Any, list[str]]] = {}
+    for found in averages:
+        name = found.method + (f"@{found.weights}" if found.weights else "")
+        digits = 2 if found.unit == "dB" else 4
+        cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
+        cell.append(f"{found.value:.{digits}f}")
+    quantities = " / ".join(dict.fromkeys(found.quantity for found in averages))
+    table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
+    table.add_column("method")
+    for dataset, scale in columns:
+        table.add_column(f"{dataset} x{scale}", justify="right")
+    for name, cells in rows.items():
+        table.add_row(name, *(" / ".join(cells.get(column, ["-"])) for column in columns))
+    _console().print(table)
+
+
+def _print_verdicts(verdicts: pd.DataFrame) -> None:
+    """Counts of each verdict by table, and every cell that deviates or contradicts itself."""
+    counted = Table(box=box.SIMPLE)
+    kinds = ("reproduced", "deviates", "not measured", "claim inconsistent")
+    for column in ("table", *kinds):
+        counted.add_column(column, justify="left" if column == "table" else "right")
+    for name, rows in verdicts.groupby("table", sort=False):
+        counted.add_row(str(name), *(str(int((rows["verdict"] == kind).sum())) for kind in kinds))
+    _console().print(counted)
+    told = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))].astype(str)
+    for row in told.itertuples():
+        place = f"{row.dataset} x{row.scale} {row.image or 'average'}".strip()
+        click.echo(
+            f"  {row.verdict}: {row.label} {place} {row.quantity} {row.printed}: {row.reason}"
+        )
+
+
+def _print_place(out: Path) -> None:
+    click.echo(f"{out / 'index.html'}  {out / 'results.csv'}")

@@ -1,0 +1,220 @@
+"""From an HR image to numbers: degrade, super-resolve, compare, all by a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench import images
+from bench.metrics import Metric
+from bench.protocol import Protocol
+from zoo.errors import InputError
+from zoo.method import Method
+from zoo.resample import Rounding, imresize, round_half_up
+
+_OPENCV = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+
+
+def _opencv_resize(image: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+    """`cv2.resize` on 8-bit pixels: (C, H, W) to (C, *size), float64 in [0, 255]."""
+    pixels = cv2.resize(images.to_pixels(image), size[::-1], interpolation=_OPENCV[kernel])
+    return images.to_tensor(np.asarray(pixels, dtype=np.uint8), image.device)
+
+
+def degrade(hr: Tensor, scale: int, protocol: Protocol) -> Tensor:
+    """LR of an HR image (C, H, W) in [0, 255]: (C, H // scale, W // scale) after `modcrop`.
+
+    Raises:
+        InputError: nothing would be left of the image.
+    """
+    height, width = hr.shape[-2:]
+    if min(height, width) < scale:
+        raise InputError(f"{width}x{height} px leave nothing at x{scale}; take a larger image")
+    size = (height // scale, width // scale)
+    if protocol.resize == "opencv":
+        return _opencv_resize(hr, size, protocol.kernel)
+    exact = (height % scale, width % scale) == (0, 0)
+    return imresize(
+        hr,
+        Fraction(1, scale) if exact else None,
+        size=None if exact else size,
+        kernel=protocol.kernel,
+        antialias=protocol.antialias,
+        edges=protocol.edges,
+        rounding="each pass" if protocol.resize == "uint8" else "none",
+    )
+
+
+def interpolate(
+    lr: Tensor, size: tuple[int, int], kernel: str, protocol: Protocol, *, eight_bit: bool = True
+) -> Tensor:
+    """LR (C, h, w) in [0, 255] at the HR size, by the protocol's rules: (C, *size).
+
+    `eight_bit` says whether LR holds whole levels; else it is resized in double everywhere.
+    """
+    if protocol.resize == "opencv" and eight_bit:
+        return _opencv_resize(lr, size, kernel)
+    rounding: Rounding = "each pass" if protocol.resize == "uint8" and eight_bit else "none"
+    x = imresize(lr, size=size, kernel=kernel, edges=protocol.edges, rounding=rounding)
+    if protocol.clip_interpolated is not None and x.shape[0] == 1:
+        x = x.clamp_(*protocol.clip_interpolated)
+    return x
+
+
+def _precision(module: nn.Module) -> torch.dtype:
+    """The dtype that a module computes in; double where it has nothing of its own."""
+    parameter = next(module.parameters(), None)
+    return torch.float64 if parameter is None else parameter.dtype
+
+
+def forward(
+    lr: Tensor,
+    size: tuple[int, int],
+    method: Method,
+    module: nn.Module,
+    protocol: Protocol,
+    *,
+    eight_bit: bool = True,
+) -> Tensor:
+    """What the method makes of planes that it takes: (C, h, w) to (1, C, H, W), in [0, 1]."""
+    x = lr
+    if method.takes == "interpolated":
+        x = interpolate(lr, size, method.kernel, protocol, eight_bit=eight_bit)
+    out: Tensor = module((x[None] / 255).to(_precision(module)))
+    return out
+
+
+def _apply(
+    lr: Tensor,
+    size: tuple[int, int],
+    method: Method,
+    module: nn.Module,
+    protocol: Protocol,
+    *,
+    eight_bit: bool = True,
+) -> Tensor:
+    """`forward`, checked: (C, h, w) to (C, H, W), in [0, 255].
+
+    Raises:
+        InputError: the method gave no tensor, another shape, or values that are not finite.
+    """
+    out = forward(lr, size, method, module, protocol, eight_bit=eight_bit)
+    if not isinstance(out, Tensor):
+        raise InputError(f"{method.name} gave a {type(out).__name__}; expected a tensor")
+    if method.takes == "LR":
+        factor = size[0] // lr.shape[-2]
+        size = (lr.shape[-2] * factor, lr.shape[-1] * factor)
+    expected = (1, lr.shape[0], *size)
+    if tuple(out.shape) != expected:
+        raise InputError(
+            f"{method.name} gave a tensor of shape {tuple(out.shape)}; expected {expected}: "
+            "mend the method"
+        )
+    if not bool(out.isfinite().all()):
+        raise InputError(
+            f"{method.name} gave NaN or infinite pixels; mend the method or its weights"
+        )
+    return out[0].to(torch.float64) * 255
+
+
+def super_resolve(
+    lr: Tensor, size: tuple[int, int], method: Method, module: nn.Module, protocol: Protocol
+) -> Tensor:
+    """SR of LR (1 or 3, h, w) in [0, 255]: (1 or 3, H, W), neither rounded nor clipped.
+
+    A luma method gets the luma of an RGB image, and the chroma is interpolated bicubically. An
+    RGB method gets a grayscale image in three channels, and its three outputs are averaged.
+    `size` is the HR size; a method that takes LR gives scale * (h, w).
+    """
+    if method.channels == "luma" and lr.shape[0] == 3:
+        ycbcr = images.rgb_to_ycbcr(lr)
+        y = round_half_up(ycbcr[:1]) if protocol.round_luma else ycbcr[:1]
+        y = _apply(y, size, method, module, protocol, eight_bit=protocol.round_luma)
+        chroma = imresize(ycbcr[1:], size=(y.shape[-2], y.shape[-1]), edges=protocol.edges)
+        return images.ycbcr_to_rgb(torch.cat([y, chroma]))
+    if method.channels == "RGB" and lr.shape[0] == 1:
+        planes = lr.expand(3, -1, -1)
+        return _apply(planes, size, method, module, protocol).mean(0, keepdim=True)
+    return _apply(lr, size, method, module, protocol)
+
+
+def _to_luma(image: Tensor, protocol: Protocol) -> Tensor:
+    if image.shape[0] == 1:
+        return image
+    y = images.luma(image)
+    return round_half_up(y) if protocol.round_luma else y
+
+
+def prepare(
+    pixels: NDArray[np.uint8], scale: int, protocol: Protocol, method: Method, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """HR as the protocol compares or degrades it, and the LR that the method is to be given.
+
+    Returns:
+        (C, H, W) and (C, h, w), float64 in [0, 255]; C = 1 where the protocol degrades luma and
+        the method takes luma, or where the file is grayscale and not converted.
+    """
+    hr = images.to_tensor(pixels, device)
+    if protocol.modcrop:
+        hr = images.modcrop(hr, scale)
+    if hr.shape[0] == 1 and protocol.convert_gray:
+        hr = hr.expand(3, -1, -1)
+    if protocol.degrade == "luma":
+        if method.channels != "RGB":
+            hr = _to_luma(hr, protocol)
+            return hr, degrade(hr, scale, protocol)
+        return hr, round_half_up(degrade(hr, scale, protocol))
+    return hr, degrade(hr, scale, protocol)
+
+
+def compare(
+    sr: Tensor, hr: Tensor, scale: int, protocol: Protocol, metrics: Mapping[str, Metric]
+) -> dict[str, float]:
+    """Quantity (`psnr_y`, ...) to value, of SR and HR (C, H, W) in [0, 255].
+
+    Raises:
+        InputError: too little is left of the image when the border is cut.
+    """
+    if protocol.round_sr:
+        sr = round_half_up(sr)
+    hr = hr[..., : sr.shape[-2], : sr.shape[-1]]
+    if protocol.channel == "y":
+        sr, hr = _to_luma(sr, protocol), _to_luma(hr, protocol)
+    border = protocol.border(scale)
+    height, width = hr.shape[-2:]
+    if min(height, width) <= 2 * border:
+        raise InputError(
+            f"{width}x{height} px leave nothing inside a border of {border}; take a larger image"
+        )
+    sr, hr = images.crop_border(sr, border), images.crop_border(hr, border)
+    return {
+        f"{name}_{protocol.channel}": metric.measure(sr, hr, protocol)
+        for name, metric in metrics.items()
+    }
+
+
+def evaluate(
+    pixels: NDArray[np.uint8],
+    scale: int,
+    protocol: Protocol,
+    method: Method,
+    module: nn.Module,
+    metrics: Mapping[str, Metric],
+    device: torch.device,
+) -> dict[str, float]:
+    """Every metric of one HR image, (H, W) or (H, W, 3) uint8, by its quantity."""
+    hr, lr = prepare(pixels, scale, protocol, method, device)
+    size = (hr.shape[-2], hr.shape[-1])
+    sr = super_resolve(lr, size, method, module, protocol)
+    return compare(sr, hr, scale, protocol, metrics)

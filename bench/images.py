@@ -1,0 +1,138 @@
+"""Images as tensors: decoding, cropping, luma.
+
+Inside the harness an image is (C, H, W), float64 in [0, 255], C = 1 (gray or luma) or 3 (RGB).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from zoo.errors import InputError
+
+SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+
+# BT.601 studio range for R, G, B in [0, 1]; 16 is added to luma, 128 to each chroma.
+_YCBCR = (
+    (65.481, 128.553, 24.966),
+    (-37.797, -74.203, 112.0),
+    (112.0, -93.786, -18.214),
+)
+_OFFSETS = (16.0, 128.0, 128.0)
+
+
+def decode(path: Path) -> NDArray[np.uint8]:
+    """The pixels of a file: (H, W) where it is grayscale, else (H, W, 3) RGB, uint8.
+
+    The rule: 8-bit gray and 8-bit RGB are taken as stored, orientation tags ignored, as MATLAB's
+    `imread` does. A palette is looked up. An alpha channel that is opaque everywhere is dropped.
+    All else is refused, since any conversion would be a guess.
+
+    Raises:
+        InputError: not an image, truncated, animated, 16-bit or other than 8 bits a channel,
+            partly transparent, or neither gray nor RGB.
+    """
+    try:
+        with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise InputError(f"{path} holds {frames} frames; give a single image")
+            image.load()
+            return _pixels(image, path)
+    except UnidentifiedImageError:
+        raise InputError(f"{path} is not an image, whatever its name says; remove it") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} cannot be read: {reason}; fetch or export it again") from error
+
+
+def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    mode = image.mode
+    if mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif mode in ("L", "RGB") and "transparency" in image.info:
+        raise InputError(f"{path} has a transparent colour; flatten it onto a background first")
+    if image.mode in ("RGBA", "LA"):
+        if np.asarray(image.getchannel("A")).min() < 255:
+            raise InputError(f"{path} is partly transparent; flatten it onto a background first")
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+    if image.mode not in ("L", "RGB"):
+        raise InputError(
+            f"{path} has pixels of mode {mode}; expected 8-bit gray or RGB: convert it first"
+        )
+    return np.array(image, dtype=np.uint8)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """(H, W) or (H, W, 3) uint8 as (1 or 3, H, W), float64 in [0, 255]."""
+    tensor = torch.from_numpy(pixels).to(device)
+    planes = tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
+    return planes.to(torch.float64).contiguous()
+
+
+def to_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """(1 or 3, H, W) in [0, 255], whole numbers, as (H, W) or (H, W, 3) uint8."""
+    planes = image.to(torch.uint8).cpu()
+    pixels = planes[0] if planes.shape[0] == 1 else planes.permute(1, 2, 0)
+    return np.ascontiguousarray(pixels.numpy())
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file of (H, W) or (H, W, 3) uint8 pixels."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def modcrop(image: Tensor, scale: int) -> Tensor:
+    """The top left part whose sides are multiples of `scale`: (C, H - H % s, W - W % s)."""
+    height, width = image.shape[-2:]
+    return image[..., : height - height % scale, : width - width % scale]
+
+
+def crop_border(image: Tensor, border: int) -> Tensor:
+    """The image without `border` pixels on each side."""
+    height, width = image.shape[-2:]
+    return image[..., border : height - border, border : width - border]
+
+
+def _weighted(image: Tensor, weights: tuple[float, float, float], offset: float) -> Tensor:
+    red, green, blue = (weight / 255 for weight in weights)
+    return (image[0] * red).add_(image[1], alpha=green).add_(image[2], alpha=blue).add_(offset)
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """BT.601 luma of (3, H, W) RGB in [0, 255]: (1, H, W) in [16, 235], not rounded.
+
+    Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, MATLAB's `rgb2ycbcr`.
+    """
+    return _weighted(rgb, _YCBCR[0], _OFFSETS[0])[None]
+
+
+def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
+    """(3, H, W) RGB in [0, 255] as (3, H, W) Y, Cb, Cr of BT.601 studio range, not rounded."""
+    pairs = zip(_YCBCR, _OFFSETS, strict=True)
+    return torch.stack([_weighted(rgb, weights, offset) for weights, offset in pairs])
+
+
+def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+    """The inverse of `rgb_to_ycbcr`; not rounded, not clipped."""
+    matrix = torch.tensor(_YCBCR, dtype=torch.float64) / 255
+    inverse = torch.linalg.inv(matrix).to(ycbcr)
+    offsets = torch.tensor(_OFFSETS, dtype=ycbcr.dtype, device=ycbcr.device)
+    return torch.einsum("ij,jhw->ihw", inverse, ycbcr - offsets[:, None, None])

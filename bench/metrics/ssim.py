@@ -1,0 +1,81 @@
+"""Structural similarity: Gaussian 11x11 window, sigma 1.5, K = (0.01, 0.03), L = 255.
+
+Wang et al., Image quality assessment: from error visibility to structural similarity, 2004. Two
+readings are in use: a 2-D window in the valid region, per channel, averaged over channels (the
+authors' `ssim_index.m`); and what MATLAB's `ssim` does with an H x W x 3 array, a 3-D window over
+replicate-padded volume. EDSR's DIV2K numbers are of the second kind.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from bench.protocol import Protocol
+from zoo.errors import InputError
+
+UNIT = ""
+HIGHER_IS_BETTER = True
+
+RADIUS = 5
+SIGMA = 1.5
+C1 = (0.01 * 255) ** 2
+C2 = (0.03 * 255) ** 2
+
+_BELL = [math.exp(-(k * k) / (2 * SIGMA**2)) for k in range(-RADIUS, RADIUS + 1)]
+WINDOW = [weight / sum(_BELL) for weight in _BELL]
+
+
+def _blur(x: Tensor, dim: int) -> Tensor:
+    """Convolve one dimension with the window, valid region only."""
+    length = x.shape[dim] - 2 * RADIUS
+    out = x.narrow(dim, 0, length) * WINDOW[0]
+    for k in range(1, len(WINDOW)):
+        out.add_(x.narrow(dim, k, length), alpha=WINDOW[k])
+    return out
+
+
+def _mean_ssim(mean_x: Tensor, mean_y: Tensor, mean_squares: Tensor, mean_xy: Tensor) -> float:
+    """Mean SSIM from local means of x, y, x^2 + y^2 and x y; the exact formula, summed once."""
+    product = mean_x * mean_y
+    squares = mean_x.square_().add_(mean_y.square_())
+    covariance = mean_xy.sub_(product).mul_(2).add_(C2)
+    variances = mean_squares.sub_(squares).add_(C2)
+    numerator = product.mul_(2).add_(C1).mul_(covariance)
+    return float(numerator.div_(squares.add_(C1).mul_(variances)).mean())
+
+
+def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
+    """SSIM, at most 1, averaged over pixels and channels, or over MATLAB's 3-D map.
+
+    Args:
+        sr, hr: (C, H, W), float64 in [0, 255].
+        protocol: its `ssim` says which window.
+
+    Raises:
+        InputError: a side is shorter than the window's 11 pixels.
+    """
+    height, width = hr.shape[-2:]
+    if min(height, width) < len(WINDOW):
+        raise InputError(
+            f"{width}x{height} px are left to compare; SSIM needs 11x11: take a larger image"
+        )
+    maps = torch.stack([sr, hr, sr.square().add_(hr.square()), sr * hr])  # (4, C, H, W)
+    if protocol.ssim == "3-D":
+        maps = pad(maps, (RADIUS,) * 4, mode="replicate")
+        maps = torch.einsum("dc,mchw->mdhw", _across_channels(hr), maps)
+    blurred = _blur(_blur(maps, -2), -1)
+    return _mean_ssim(blurred[0], blurred[1], blurred[2], blurred[3])
+
+
+def _across_channels(hr: Tensor) -> Tensor:
+    """(C, C) weights of the window's third dimension over replicate-padded channels."""
+    channels = hr.shape[0]
+    weights = torch.zeros(channels, channels, dtype=hr.dtype)
+    for channel in range(channels):
+        for k, weight in enumerate(WINDOW):
+            weights[channel, min(max(channel + k - RADIUS, 0), channels - 1)] += weight
+    return weights.to(hr.device)

@@ -1,0 +1,121 @@
+"""From paper tables to units: what has to be measured, and why the rest cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+import zoo
+from bench import compare, datasets, metrics, plan, weights
+from bench import protocol as protocols
+from bench.datasets import Dataset
+from bench.fetch import FetchError
+from bench.plan import Unit, Wish
+from bench.progress import Progress
+from bench.protocol import Protocol
+from bench.published import Claim, PaperTable
+from bench.result import Result
+from zoo.errors import InputError
+from zoo.method import Method
+
+COST_PROTOCOL = "srcnn2014"
+"""The rules that feed a method whose cost is claimed without a protocol."""
+
+
+class Reproduction:
+    """The units that some paper tables ask for; what cannot be had is left out, with a reason."""
+
+    def __init__(
+        self,
+        tables: Iterable[PaperTable],
+        rules: Protocol | None,
+        device: torch.device,
+        repetitions: int,
+        progress: Progress,
+    ) -> None:
+        """Plan the tables, by the claims' own protocols or by `rules`; fetch what is missing."""
+        self._rules = rules
+        self._progress = progress
+        self._methods: dict[str, Method | str] = {}
+        self._sets: dict[str, Dataset | str] = {}
+        self._weights: dict[tuple[str, str, int], str] = {}
+        claims = [claim.result for table in tables for claim in table.claims]
+        sides = [(claim, name) for claim in claims for name in compare.operands(claim.method)]
+        quantities = metrics.quantities()
+        wishes, costed = [], []
+        for claim, name in sides:
+            method = self._method(name)
+            if isinstance(method, str):
+                continue
+            if claim.quantity in quantities:
+                wishes += self._wish(claim, method)
+            elif not claim.dataset and claim.scale:
+                costed.append(self._costed(claim, method, device))
+        self.units = plan.accuracy_units(wishes, device, metrics.names())
+        self.units += plan.cost_units([*self.units, *costed], repetitions)
+
+    def why_not(self, claim: Claim) -> str:
+        """Why a claim has no measurement."""
+        wanted = claim.result
+        for name in compare.operands(wanted.method):
+            method = self._method(name)
+            if isinstance(method, str):
+                return method
+        if wanted.quantity not in metrics.quantities():
+            return wanted.note or f"nothing here measures {wanted.quantity}"
+        dataset = self._dataset(wanted.dataset)
+        if isinstance(dataset, str):
+            return dataset
+        reasons = (
+            self._weights.get((name, wanted.weights, wanted.scale), "")
+            for name in compare.operands(wanted.method)
+        )
+        return next(filter(None, reasons), f"no image {wanted.image!r} in {wanted.dataset}")
+
+    def _method(self, name: str) -> Method | str:
+        if name not in self._methods:
+            try:
+                self._methods[name] = zoo.load(name)[0]
+            except InputError:
+                self._methods[name] = f"no method {name!r} in zoo"
+        return self._methods[name]
+
+    def _dataset(self, name: str) -> Dataset | str:
+        if name not in self._sets:
+            try:
+                self._sets[name] = datasets.load(name, self._progress)
+            except FetchError as error:
+                self._sets[name] = f"{name}: {error}"
+            except InputError:
+                self._sets[name] = f"no dataset {name!r}"
+        return self._sets[name]
+
+    def _lacks_weights(self, method: Method, claim: Result) -> bool:
+        place = (method.name, claim.weights, claim.scale)
+        if place not in self._weights:
+            self._weights[place] = ""
+            try:
+                chosen = plan.choose(method, claim.weights, claim.scale)
+                weights.fetch_missing(method, chosen, self._progress)
+            except InputError as error:
+                self._weights[place] = str(error)
+        return bool(self._weights[place])
+
+    def _wish(self, claim: Result, method: Method) -> list[Wish]:
+        dataset = self._dataset(claim.dataset)
+        if isinstance(dataset, str) or self._lacks_weights(method, claim):
+            return []
+        rules = self._rules or protocols.load(claim.protocol)
+        return [Wish(method, claim.weights, claim.scale, dataset, rules)]
+
+    def _costed(self, claim: Result, method: Method, device: torch.device) -> Unit:
+        """A unit whose method is to be costed; its weights do not matter and are not fetched."""
+        return Unit(
+            method=method,
+            chosen=plan.choose(method, weights.NONE if method.settings else "", claim.scale),
+            scale=claim.scale,
+            protocol=self._rules or protocols.load(COST_PROTOCOL),
+            device=device,
+            names=(),
+        )

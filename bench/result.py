@@ -1,0 +1,113 @@
+"""Result: one value of one quantity, measured or published; tables of them as CSV and DataFrame."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from zoo.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One value of one quantity for one method, scale, dataset, image and protocol."""
+
+    method: str
+    weights: str = ""
+    scale: int
+    dataset: str = ""
+    """Empty for a cost that depends on no images."""
+    image: str = ""
+    """Empty for an average over the dataset."""
+    protocol: str = ""
+    quantity: str
+    value: float | None
+    """None where it could not be measured; `note` says why."""
+    unit: str = ""
+    spread: float | None = None
+    """Of a time: interquartile range over repetitions. Of a published value: half a unit of its
+    last printed digit. Of an average: None."""
+    source: str = "measured"
+    """`measured`, or the paper."""
+    run: str = ""
+    note: str = ""
+
+
+COLUMNS = (
+    "method",
+    "weights",
+    "scale",
+    "dataset",
+    "image",
+    "protocol",
+    "quantity",
+    "value",
+    "unit",
+    "spread",
+    "source",
+    "run",
+    "note",
+)
+CELL = ("method", "weights", "scale", "dataset", "image", "protocol", "quantity")
+"""The columns that say what was measured; the others say what came out."""
+
+
+def table(results: Iterable[Result]) -> pd.DataFrame:
+    """Results as a DataFrame of `COLUMNS`; a missing value or spread is NaN."""
+    frame = pd.DataFrame([asdict(result) for result in results], columns=list(COLUMNS))
+    return frame.astype({"scale": int, "value": float, "spread": float})
+
+
+def to_csv(results: Iterable[Result]) -> str:
+    """Results as CSV text of `COLUMNS`, every value with all its digits, missing ones empty."""
+    return table(results).to_csv(index=False, lineterminator="\n", float_format=_digits)  # type: ignore[arg-type]
+
+
+def _digits(value: float) -> str:
+    """The shortest digits that give the same float back."""
+    return repr(float(value))
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place only if the block succeeds."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all: what was there stays until the new one is complete.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with _replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"cannot write {path}: {error.strerror or error}; free the disk or give another --out"
+    )

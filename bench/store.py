@@ -1,0 +1,131 @@
+"""The store: one SQLite file of Results, units and runs.
+
+A unit's Results land in one transaction, so a run that is killed loses at most the unit in
+flight, and the next one continues behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.result import COLUMNS, Result
+from zoo.errors import InputError
+
+FORMAT = 1
+"""Version of the file's tables; a file of another version is refused."""
+FILE = "results.sqlite"
+
+_TABLES = """
+CREATE TABLE runs (id TEXT PRIMARY KEY, facts TEXT, command TEXT, started TEXT, ended TEXT);
+CREATE TABLE units (key TEXT PRIMARY KEY, run TEXT, label TEXT, finished TEXT);
+CREATE TABLE results (unit_key TEXT, method TEXT, weights TEXT, scale INTEGER, dataset TEXT,
+    image TEXT, protocol TEXT, quantity TEXT, value REAL, unit TEXT, spread REAL, source TEXT,
+    run TEXT, note TEXT);
+CREATE INDEX results_of_unit ON results (unit_key);
+"""
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Store:
+    """Results that were measured, by unit key."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open, or make, the store of a folder.
+
+        Raises:
+            InputError: the folder cannot be written, or the file is of another kind or version.
+        """
+        self.path = folder / FILE
+        with self._explained():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self.path, timeout=60)
+            version = self._database.execute("PRAGMA user_version").fetchone()[0]
+            if version not in (0, FORMAT):
+                raise InputError(
+                    f"{self.path} is a store of format {version}, this sisrbench reads {FORMAT}; "
+                    "give another --out"
+                )
+            if version == 0:
+                with self._database:
+                    self._database.executescript(
+                        f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
+                    )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise InputError(
+                f"cannot use the store {self.path}: {error}; free the disk, or give another --out"
+            ) from error
+
+    def has(self, key: str) -> bool:
+        """Whether a unit's Results are here."""
+        with self._explained():
+            row = self._database.execute("SELECT 1 FROM units WHERE key = ?", (key,)).fetchone()
+        return row is not None
+
+    def begin(self, run: str, facts: dict[str, str], command: str) -> None:
+        """Note that a run starts; one that was interrupted on the same machine goes on."""
+        with self._explained(), self._database:
+            self._database.execute(
+                "INSERT INTO runs VALUES (?, ?, ?, ?, '') "
+                "ON CONFLICT (id) DO UPDATE SET command = excluded.command",
+                (run, json.dumps(facts), command, _now()),
+            )
+
+    def add(self, key: str, label: str, run: str, results: Iterable[Result]) -> None:
+        """Take in a unit's Results, all or none."""
+        rows = [{**asdict(result), "run": run, "unit_key": key} for result in results]
+        names = ("unit_key", *COLUMNS)
+        marks = ", ".join(f":{name}" for name in names)
+        with self._explained(), self._database:
+            self._database.execute(
+                "INSERT INTO units VALUES (?, ?, ?, ?)", (key, run, label, _now())
+            )
+            self._database.executemany(
+                f"INSERT INTO results ({', '.join(names)}) VALUES ({marks})", rows
+            )
+            self._database.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
+
+    def results(self, keys: Iterable[str] | None = None) -> list[Result]:
+        """Results of these units, in their order; of all units, oldest first, where None."""
+        if keys is None:
+            keys = [row[0] for row in self._select("SELECT key FROM units ORDER BY rowid")]
+        query = f"SELECT {', '.join(COLUMNS)} FROM results WHERE unit_key = ? ORDER BY rowid"
+        return [
+            Result(**dict(zip(COLUMNS, row, strict=True)))
+            for key in keys
+            for row in self._select(query, key)
+        ]
+
+    def runs(self) -> pd.DataFrame:
+        """Provenance in long form: columns run, key, value."""
+        rows = []
+        for run, facts, command, started, ended in self._select(
+            "SELECT * FROM runs ORDER BY rowid"
+        ):
+            known = json.loads(facts) | {"command": command, "started": started, "ended": ended}
+            rows += [(run, key, value) for key, value in known.items() if value]
+        return pd.DataFrame(rows, columns=["run", "key", "value"])
+
+    def _select(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+        with self._explained():
+            return self._database.execute(query, values).fetchall()

@@ -1,0 +1,1 @@
+"""Pages: what was measured and what papers claim, as tables come in and HTML goes out."""

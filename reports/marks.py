@@ -1,0 +1,107 @@
+"""Verdicts as a reader sees them: a glyph beside every colour, and what each one means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports import quantities
+from reports.tables import Row, distinct, rows, scale_name
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How one verdict is shown."""
+
+    verdict: str
+    glyph: str
+    style: str
+    """Its class in the style sheet."""
+    meaning: str
+
+
+REPRODUCED = Mark(
+    "reproduced", "✓", "reproduced", "the measured value differs by no more than the tolerance"
+)
+DEVIATES = Mark("deviates", "✗", "deviates", "it differs by more")
+INCONSISTENT = Mark(
+    "claim inconsistent", "!", "inconsistent", "the paper contradicts its own printed value"
+)
+NOT_MEASURED = Mark(
+    "not measured", quantities.UNMEASURED, "unmeasured", "there is no measured value to compare"
+)
+MARKS = (REPRODUCED, DEVIATES, INCONSISTENT, NOT_MEASURED)
+
+
+def mark(verdict: str) -> Mark:
+    """The mark of a verdict; a verdict that is none of the four gets a question mark."""
+    return next((m for m in MARKS if m.verdict == verdict), Mark(verdict, "?", "unmeasured", ""))
+
+
+def counts(verdicts: pd.DataFrame) -> dict[str, int]:
+    """How many cells got each verdict; all four are there, if only with 0."""
+    found = verdicts["verdict"].value_counts()
+    known = {m.verdict: int(found.get(m.verdict, 0)) for m in MARKS}
+    return known | {str(v): int(n) for v, n in sorted(found.items()) if v not in known}
+
+
+def headline(counted: dict[str, int]) -> str:
+    """The counts as a sentence's worth of words.
+
+    >>> headline({"reproduced": 83, "deviates": 1, "not measured": 141, "claim inconsistent": 0})
+    '83 of 84 measured cells reproduced; 141 not measured'
+    """
+    reproduced = counted[REPRODUCED.verdict]
+    compared = reproduced + counted[DEVIATES.verdict]
+    cells = "cell" if compared == 1 else "cells"
+    words = [f"{reproduced} of {compared} measured {cells} reproduced"] if compared else []
+    words += [
+        f"{n} {verdict}"
+        for verdict, n in counted.items()
+        if n and verdict not in (REPRODUCED.verdict, DEVIATES.verdict)
+    ]
+    return "; ".join(words) or "no cells"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why cells got a verdict other than reproduced."""
+
+    mark: Mark
+    text: str
+    count: int
+    where: str
+
+
+_NAMED_AT_MOST = 8
+
+
+def reasons(verdicts: pd.DataFrame) -> list[Reason]:
+    """The distinct reasons of a table's verdicts, in order of the marks, most frequent first."""
+    grouped: dict[tuple[str, str], list[Row]] = {}
+    for row in rows(verdicts[verdicts["verdict"] != REPRODUCED.verdict]):
+        grouped.setdefault((row["verdict"], row["reason"]), []).append(row)
+    found = [
+        Reason(mark(verdict), text or "no reason given", len(cells), _where(cells))
+        for (verdict, text), cells in grouped.items()
+    ]
+    order = {m.verdict: i for i, m in enumerate(MARKS)}
+    return sorted(found, key=lambda r: (order.get(r.mark.verdict, len(order)), -r.count))
+
+
+def _where(cells: list[Row]) -> str:
+    """The one cell, or the methods of several."""
+    if len(cells) == 1:
+        return place(cells[0])
+    labels = distinct(row["label"] or row["method"] for row in cells)
+    more = len(labels) - _NAMED_AT_MOST
+    return ", ".join(labels[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+
+
+def place(row: Row) -> str:
+    """Where a claim stands in its table: "SRCNN, foreman, Set14 ×3, PSNR (Y)"."""
+    image = row["image"] or ("average" if row["dataset"] else "")
+    on = f"{row['dataset']} {scale_name(row['scale'])}".strip()
+    what = quantities.quantity(row["quantity"]).name
+    return ", ".join(part for part in (row["label"] or row["method"], image, on, what) if part)

@@ -1,0 +1,152 @@
+"""How a quantity is called, and how its values are written."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+UNMEASURED = "–"
+"""Stands where a value was not measured; the page never says nan."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """The words and digits of one quantity."""
+
+    name: str
+    """As a heading: "PSNR (Y)"."""
+
+    decimals: int | None = None
+    """Digits after the point; None where significant figures count instead."""
+
+    figures: int = 4
+    """Significant figures, where the decimals are not fixed."""
+
+    ranked: bool = False
+    """Whether the best method is marked; only where higher is better beyond doubt."""
+
+
+_COSTS = {
+    "multiplies_per_input_px": Quantity("multiplies per input px"),
+    "interpolation_multiplies_per_input_px": Quantity("interpolation, per input px"),
+    "elementwise_multiplies_per_input_px": Quantity("elementwise, per input px"),
+    "multiplies_per_output_px": Quantity("multiplies per output px"),
+    "multiplies_720p": Quantity("multiplies, 1280×720"),
+    "parameters": Quantity("parameters", decimals=0),
+    "seconds": Quantity("seconds", figures=3),
+}
+
+
+def quantity(key: str) -> Quantity:
+    """The quantity of that name; one that nobody described is shown under its own name.
+
+    >>> quantity("psnr_y").name, quantity("colour_error").name
+    ('PSNR (Y)', 'colour error')
+    """
+    family, _, channel = key.partition("_")
+    suffix = f" ({channel.upper() if len(channel) < 4 else channel})" if channel else ""
+    if family == "psnr":
+        return Quantity(f"PSNR{suffix}", decimals=2, ranked=True)
+    if family == "ssim":
+        return Quantity(f"SSIM{suffix}", decimals=4, ranked=True)
+    return _COSTS.get(key, Quantity(key.replace("_", " ")))
+
+
+def heading(key: str, unit: str) -> str:
+    """A quantity's name and unit.
+
+    >>> heading("psnr_y", "dB"), heading("ssim_y", "")
+    ('PSNR (Y), dB', 'SSIM (Y)')
+    """
+    name = quantity(key).name
+    return f"{name}, {unit}" if unit and unit != name and key != "seconds" else name
+
+
+def written(key: str, value: float) -> str:
+    """A value with the digits that a table shows.
+
+    >>> written("psnr_y", 36.3449), written("ssim_y", 0.95421), written("parameters", 8129.0)
+    ('36.34', '0.9542', '8,129')
+    """
+    if math.isnan(value):
+        return UNMEASURED
+    known = quantity(key)
+    if known.decimals is None or math.isinf(value):
+        return significant(value, known.figures)
+    return fixed(value, known.decimals)
+
+
+def exact(key: str, value: float, unit: str = "") -> str:
+    """A value with more digits than a table shows, and its unit: for a tooltip.
+
+    >>> exact("psnr_y", 36.34491, "dB"), exact("ssim_y", 0.9542137)
+    ('36.3449 dB', '0.954214')
+    """
+    if math.isnan(value):
+        return "not measured"
+    known = quantity(key)
+    digits = fixed(value, known.decimals + 2) if known.decimals else significant(value, 8)
+    return f"{digits} {unit}".rstrip()
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A number with that many decimals, a true minus sign and commas between thousands.
+
+    >>> fixed(-0.0449, 2)
+    '−0.04'
+    """
+    text = f"{value:,.{decimals}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.removeprefix("-")
+
+
+def significant(value: float, figures: int) -> str:
+    """A number with that many significant figures, never in exponent form.
+
+    Whole numbers keep all their digits.
+
+    >>> significant(0.0321284, 4), significant(612.591, 4), significant(40729600, 4)
+    ('0.03213', '612.6', '40,729,600')
+    """
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if not value:
+        return "0"
+    magnitude = math.floor(math.log10(abs(float(f"{value:.{figures - 1}e}"))))
+    decimals = max(0, figures - 1 - magnitude)
+    return fixed(value, 0 if value == round(value) else decimals)
+
+
+def signed(value: float, decimals: int) -> str:
+    """A difference with its sign.
+
+    >>> signed(0.05, 3), signed(-0.05, 3), signed(0.0, 3)
+    ('+0.050', '−0.050', '0.000')
+    """
+    text = fixed(value, decimals)
+    return f"+{text}" if value > 0 and text.strip("0.,") else text
+
+
+def like_printed(printed: str, key: str, value: float) -> str:
+    """A measured value with as many decimals as the paper prints.
+
+    Where that would leave fewer than two significant figures (0.01 s beside a printed 7.0), it
+    is written as in any other table.
+
+    >>> like_printed("36.34", "psnr_y", 36.3449), like_printed("7.0", "seconds", 0.0123)
+    ('36.34', '0.0123')
+    """
+    if math.isnan(value):
+        return UNMEASURED
+    decimals = decimals_of(printed)
+    too_few = 0 < abs(value) < 10 ** (1 - decimals)
+    return written(key, value) if too_few else fixed(value, decimals)
+
+
+def decimals_of(printed: str) -> int:
+    """How many decimals a printed number has.
+
+    >>> decimals_of("36.34"), decimals_of("8,032"), decimals_of("0.9542*")
+    (2, 0, 4)
+    """
+    fraction = printed.partition(".")[2]
+    return len(fraction) - len(fraction.lstrip("0123456789"))

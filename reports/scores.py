@@ -1,0 +1,135 @@
+"""Cells of measured values: PSNR and SSIM side by side, the best and second marked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import pandas as pd
+
+from reports import quantities
+from reports.tables import Row, distinct, rows, scale_name
+
+
+@dataclass(frozen=True)
+class Score:
+    """One value in a cell."""
+
+    text: str
+    exact: str
+    """All its digits and its unit, or why there is no value: the tooltip."""
+    spread: str = ""
+    rank: str = ""
+    """`best`, `second` or nothing."""
+
+
+Place: TypeAlias = tuple[str, str, int, str, str, str]
+"""Method, weights, scale, dataset, image, quantity."""
+
+
+def index(results: pd.DataFrame) -> dict[Place, Row]:
+    """Rows of results by their place; of one protocol and machine, so no two share a place."""
+    return {place(row): row for row in rows(results)}
+
+
+def place(row: Row) -> Place:
+    """Where a result stands within one protocol."""
+    return (
+        row["method"],
+        row["weights"],
+        row["scale"],
+        row["dataset"],
+        row["image"],
+        row["quantity"],
+    )
+
+
+def pairs(keys: Iterable[str]) -> list[tuple[str, ...]]:
+    """Quantities that share a cell: PSNR and SSIM of one channel; others stand alone.
+
+    >>> pairs(["ssim_y", "psnr_y", "psnr_rgb", "blur"])
+    [('psnr_y', 'ssim_y'), ('psnr_rgb',), ('blur',)]
+    """
+    present = distinct(keys)
+    grouped = []
+    for key in present:
+        family, _, channel = key.partition("_")
+        psnr, ssim = f"psnr_{channel}", f"ssim_{channel}"
+        together = family in ("psnr", "ssim") and psnr in present and ssim in present
+        grouped.append((psnr, ssim) if together else (key,))
+    return distinct(grouped)
+
+
+def ranks(key: str, values: Sequence[float]) -> list[str]:
+    """`best`, `second` or '' for each value, as a reader of the printed digits would rank them.
+
+    Nothing is marked unless there are two different values to compare.
+
+    >>> ranks("psnr_y", [33.66, 36.341, 36.344, 35.78])
+    ['', 'best', 'best', 'second']
+    """
+    printed = [quantities.written(key, value) for value in values]
+    measured = {
+        text: value for text, value in zip(printed, values, strict=True) if not math.isnan(value)
+    }
+    top = sorted(measured, key=lambda text: measured[text], reverse=True)[:2]
+    if not quantities.quantity(key).ranked or len(top) < 2:
+        return [""] * len(values)
+    names = dict(zip(top, ("best", "second"), strict=True))
+    return [names.get(text, "") for text in printed]
+
+
+def score(key: str, row: Row | None, rank: str = "") -> Score:
+    """What a cell shows of a result; a cell nobody measured says so."""
+    if row is None:
+        return Score(quantities.UNMEASURED, "not measured")
+    if math.isnan(row["value"]):
+        return Score(quantities.UNMEASURED, f"not measured: {row['note'] or 'no reason given'}")
+    spread = "" if math.isnan(row["spread"]) else quantities.significant(row["spread"], 2)
+    exact = quantities.exact(key, row["value"], row["unit"])
+    return Score(quantities.written(key, row["value"]), exact, spread, rank)
+
+
+def ranked(key: str, found: Sequence[Row | None]) -> list[Score]:
+    """Scores that compete with each other: one quantity, one dataset, several methods."""
+    values = [math.nan if row is None else row["value"] for row in found]
+    marked = zip(found, ranks(key, values), strict=True)
+    return [score(key, row, rank) for row, rank in marked]
+
+
+def title(keys: Iterable[str], units: dict[str, str]) -> str:
+    """What a table's cells hold: "PSNR (Y), dB / SSIM (Y)"."""
+    return " / ".join(quantities.heading(key, units.get(key, "")) for key in keys)
+
+
+def units(results: pd.DataFrame) -> dict[str, str]:
+    """The unit of each quantity."""
+    return dict(zip(results["quantity"], results["unit"], strict=True))
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Why values are missing."""
+
+    reason: str
+    count: int
+    methods: str
+
+
+def gaps(results: pd.DataFrame) -> list[Gap]:
+    """The distinct reasons for values that could not be measured, most frequent first."""
+    grouped: dict[str, list[Row]] = {}
+    for row in rows(results[results["value"].isna()]):
+        grouped.setdefault(row["note"] or "no reason given", []).append(row)
+    found = [
+        Gap(reason, len(cells), ", ".join(distinct(row["method"] for row in cells)))
+        for reason, cells in grouped.items()
+    ]
+    return sorted(found, key=lambda gap: -gap.count)
+
+
+def where(dataset: str, scale: int) -> str:
+    """A dataset and a scale as a heading: "Set5 ×3"."""
+    return f"{dataset} {scale_name(scale)}".strip()

@@ -1,0 +1,90 @@
+"""Every image's values, folded away until a reader asks for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from reports import scores
+from reports.scores import Gap, Score
+from reports.tables import Method, Tables, distinct, latest, methods
+from reports.template import fill
+
+TITLE = "Per image"
+ORDER = 50
+
+
+@dataclass(frozen=True)
+class Line:
+    """One image, or the average, across all methods."""
+
+    name: str
+    average: bool
+    cells: list[list[Score]]
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """One quantity, or PSNR and SSIM, on every image."""
+
+    title: str
+    methods: list[Method]
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One dataset at one scale under one protocol."""
+
+    name: str
+    protocol: str
+    count: int
+    tables: list[ImageTable]
+    gaps: list[Gap]
+
+
+def render(tables: Tables) -> str | None:
+    """The per-image tables, one fold per dataset, scale and protocol."""
+    results = latest(tables.results)
+    folds = [
+        fold(found)
+        for _, found in results.groupby(["dataset", "scale", "protocol"], sort=False)
+        if (found["image"] != "").any()
+    ]
+    return fill("per_image", folds=folds) if folds else None
+
+
+def fold(results: pd.DataFrame) -> Fold:
+    """One dataset at one scale under one protocol, all that was measured of its images."""
+    first = results.iloc[0]
+    images = [image for image in distinct(results["image"]) if image]
+    return Fold(
+        name=scores.where(first["dataset"], first["scale"]),
+        protocol=first["protocol"],
+        count=len(images),
+        tables=[
+            image_table(found[found["quantity"].isin(pair)], pair)
+            for _, found in results.groupby("machine", sort=False)
+            for pair in scores.pairs(found.loc[found["image"] != "", "quantity"])
+        ],
+        gaps=scores.gaps(results),
+    )
+
+
+def image_table(results: pd.DataFrame, pair: tuple[str, ...]) -> ImageTable:
+    """Images down, methods across, the average last."""
+    index = scores.index(results)
+    columns = methods(results)
+    scale, dataset = results["scale"].iloc[0], results["dataset"].iloc[0]
+    lines = []
+    for image in sorted(distinct(results["image"]), key=lambda image: not image):
+        ranked = [
+            scores.ranked(key, [index.get((*m, scale, dataset, image, key)) for m in columns])
+            for key in pair
+        ]
+        cells = [list(cell) for cell in zip(*ranked, strict=True)]
+        lines.append(Line(image or "average", not image, cells))
+    machine = results["machine"].iloc[0]
+    title = scores.title(pair, scores.units(results))
+    return ImageTable(f"{title}, on {machine}" if machine else title, columns, lines)

@@ -1,0 +1,163 @@
+"""The three tables that a page is made of, cleaned so that a section meets no surprises."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+Row: TypeAlias = dict[str, Any]
+"""One row of a table, by column name."""
+
+Method: TypeAlias = tuple[str, str]
+"""A method and the weights it runs with: one row or column of most tables."""
+
+RESULT_COLUMNS = (
+    "method",
+    "weights",
+    "scale",
+    "dataset",
+    "image",
+    "protocol",
+    "quantity",
+    "value",
+    "unit",
+    "spread",
+    "source",
+    "run",
+    "note",
+)
+VERDICT_COLUMNS = (
+    "table",
+    "title",
+    "source",
+    "method",
+    "weights",
+    "scale",
+    "dataset",
+    "image",
+    "protocol",
+    "quantity",
+    "unit",
+    "printed",
+    "claimed",
+    "measured",
+    "difference",
+    "tolerance",
+    "verdict",
+    "reason",
+    "label",
+)
+RUN_COLUMNS = ("run", "key", "value")
+
+CELL = ["method", "weights", "scale", "dataset", "image", "protocol", "quantity", "machine"]
+"""What names a measured value; `machine` counts for times alone."""
+
+_RESULT_NUMBERS = ("value", "spread")
+_VERDICT_NUMBERS = ("claimed", "measured", "difference", "tolerance")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Results, verdicts and runs: everything that a section may show.
+
+    Text columns hold strings ('' where there is none), `scale` an int (0 where there is none),
+    numbers floats (NaN where there is none). Results have one more column, `machine`: what a
+    time was measured on, '' for any other quantity.
+    """
+
+    results: pd.DataFrame
+    verdicts: pd.DataFrame
+    runs: pd.DataFrame
+
+
+def clean(results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame) -> Tables:
+    """The tables as sections expect them.
+
+    Raises:
+        ValueError: a table that has rows lacks a column.
+    """
+    tidy_runs = _tidy("runs", runs, RUN_COLUMNS, ())
+    tidy_results = _tidy("results", results, RESULT_COLUMNS, _RESULT_NUMBERS)
+    machines = machine_names(tidy_runs)
+    tidy_results["machine"] = [
+        machines.get(run, run) if unit == "s" else ""
+        for run, unit in zip(tidy_results["run"], tidy_results["unit"], strict=True)
+    ]
+    tidy_verdicts = _tidy("verdicts", verdicts, VERDICT_COLUMNS, _VERDICT_NUMBERS)
+    return Tables(tidy_results, tidy_verdicts, tidy_runs)
+
+
+def _tidy(
+    name: str, table: pd.DataFrame, columns: tuple[str, ...], numbers: tuple[str, ...]
+) -> pd.DataFrame:
+    missing = [column for column in columns if column not in table.columns]
+    if missing and len(table):
+        raise ValueError(
+            f"{name} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}"
+        )
+    whole = table.reindex(columns=list(columns)).reset_index(drop=True)
+    return pd.DataFrame({column: _typed(whole[column], numbers) for column in columns})
+
+
+def _typed(column: pd.Series[Any], numbers: tuple[str, ...]) -> pd.Series[Any]:
+    if column.name in numbers:
+        return column.astype(float)
+    if column.name == "scale":
+        return pd.to_numeric(column).fillna(0).astype(int)
+    return _text(column)
+
+
+def _text(column: pd.Series[Any]) -> pd.Series[Any]:
+    return column.astype(object).where(column.notna(), "").map(str).astype(object)
+
+
+def machine_names(runs: pd.DataFrame) -> dict[str, str]:
+    """What each run's times were measured on: the device and, on a processor, its threads."""
+    names = {}
+    for run, rows in runs.groupby("run", sort=False):
+        facts = dict(zip(rows["key"], rows["value"], strict=True))
+        device = facts.get("device") or facts.get("processor") or facts.get("machine") or run
+        on_processor = device in (facts.get("processor"), "cpu")
+        threads = facts.get("threads", "") if on_processor else ""
+        if device == "cpu":
+            device = facts.get("processor") or device
+        names[str(run)] = f"{device}, {threads} threads" if threads else str(device)
+    return names
+
+
+def rows(table: pd.DataFrame) -> Iterator[Row]:
+    """A table's rows as dictionaries, in order."""
+    yield from ({str(k): v for k, v in row.items()} for row in table.to_dict("records"))
+
+
+def latest(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a cell: the last that was measured or, where none was, the last that says why."""
+    ranked = results.assign(_measured=results["value"].notna())
+    ranked = ranked.sort_values("_measured", kind="stable").drop_duplicates(CELL, keep="last")
+    return ranked.sort_index().drop(columns="_measured")
+
+
+def distinct(values: Iterable[Hashable]) -> list[Any]:
+    """The distinct values, in order of appearance.
+
+    >>> distinct(["srcnn", "anr", "srcnn"])
+    ['srcnn', 'anr']
+    """
+    return list(dict.fromkeys(values))
+
+
+def methods(table: pd.DataFrame) -> list[Method]:
+    """The methods with their weights, in order of appearance."""
+    return distinct(zip(table["method"], table["weights"], strict=True))
+
+
+def scale_name(scale: int) -> str:
+    """A scale as papers write it; nothing where there is none.
+
+    >>> scale_name(3)
+    '×3'
+    """
+    return f"×{scale}" if scale else ""

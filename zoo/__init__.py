@@ -1,0 +1,137 @@
+"""What turns LR into SR: every method by its name.
+
+A method is a file of this folder, a file of the user's own (`./mine.py`), or an installed module
+under the entry-point group `sisrbench.methods`. Each holds two things:
+
+    NAMES = ("my-method",)            # a literal: names are listed without importing the file
+    def method(name: str) -> Method:  # the card of one of them
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from dataclasses import replace
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from zoo.errors import InputError, unknown
+from zoo.method import Method
+
+ENTRY_POINTS = "sisrbench.methods"
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    """The literal NAMES of a file, () without one; the file's own name where it does not parse."""
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        return (path.stem,)
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == "NAMES" for target in node.targets
+        ):
+            try:
+                return tuple(ast.literal_eval(node.value))
+            except ValueError:
+                return (path.stem,)
+    return ()
+
+
+def _files() -> dict[str, Path]:
+    folder = Path(__file__).parent
+    return {name: path for path in sorted(folder.glob("*.py")) for name in _names_in(path)}
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def names() -> list[str]:
+    """Names of all methods, sorted; none of their files is imported."""
+    return sorted({*_files(), *_entry_points()})
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(".py")
+
+
+def split(spec: str) -> tuple[str, dict[str, str], str]:
+    """`NAME[:KEY=VALUE,...][@WEIGHTS]` as (name, settings, weights).
+
+    >>> split("srcnn-9-1-5:n1=32,n2=16@none")
+    ('srcnn-9-1-5', {'n1': '32', 'n2': '16'}, 'none')
+    """
+    head, _, weights = spec.partition("@")
+    name, _, tail = head.partition(":")
+    settings = {}
+    for part in filter(None, tail.split(",")):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise InputError(f"{spec!r}: settings are KEY=VALUE, joined by commas; given {part!r}")
+        settings[key] = value
+    return name, settings, weights
+
+
+def load(spec: str) -> tuple[Method, str]:
+    """The method of `NAME[:KEY=VALUE,...][@WEIGHTS]`, and what stands behind the `@`, or ''.
+
+    Raises:
+        InputError: no such method, a file that does not import or keep the contract, or a
+            setting that the method does not have.
+    """
+    name, settings, weights = split(spec)
+    if _is_file(name):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError(f"no method file {name!r}; give the path of a .py file that exists")
+        offered = _names_in(path) or (path.stem,)
+        method = _card(_import_file(path), path.stem if path.stem in offered else offered[0], path)
+    else:
+        files, points = _files(), _entry_points()
+        if name in files:
+            path = files[name]
+            method = _card(_import(f"zoo.{path.stem}", path), name, path)
+        elif name in points:
+            module = _import(points[name].module, Path(points[name].module))
+            method = _card(module, name, Path(module.__file__ or ""))
+        else:
+            raise unknown("method", name, names())
+    return method.with_settings(settings), weights
+
+
+def _import(module: str, path: Path) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        raise InputError(f"{path} does not import: {_one_line(error)}; mend the file") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"sisrbench_method_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file; give a .py file that holds a method")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path} does not import: {_one_line(error)}; mend the file") from error
+    return module
+
+
+def _card(module: ModuleType, name: str, path: Path) -> Method:
+    function = getattr(module, "method", None)
+    if not callable(function):
+        raise InputError(f"{path} has no function method(name); see CONTRIBUTING.md, 'A method'")
+    card = function(name)
+    if not isinstance(card, Method):
+        raise InputError(
+            f"{path}: method({name!r}) gave a {type(card).__name__}; expected a zoo.method.Method"
+        )
+    return replace(card, source=path)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

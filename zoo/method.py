@@ -1,0 +1,89 @@
+"""What a method file fills in: its card, and where its published weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from torch import Tensor, nn
+
+from zoo.errors import InputError
+
+Settings: TypeAlias = Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """One published file of weights: where it lies, what it must hash to, whose it is."""
+
+    tag: str
+    """Name behind the `@`, for example `imagenet`."""
+    scale: int
+    origin: str
+    """`github:owner/repository@commit`, the commit in full."""
+    path: str
+    """Path inside the origin."""
+    sha256: str
+    licence: str
+    citation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method's card: what it takes, how it is built, where its weights come from.
+
+    `build(scale, settings)` gives a module that maps float tensors (N, C, h, w) in [0, 1] to
+    (N, C, scale*h, scale*w), or to the same size where it takes interpolated LR, for any
+    h, w >= 1, on the device that its parameters are on, and reads no global state.
+    """
+
+    name: str
+    citation: str
+    takes: Literal["LR", "interpolated"]
+    """LR, or LR that the protocol has interpolated to the HR size."""
+    channels: Literal["luma", "RGB", "any"]
+    """What C is: 1 (luma), 3 (RGB), or either."""
+    build: Callable[[int, Settings], nn.Module]
+    kernel: str = "bicubic"
+    """Where LR is taken interpolated: the kernel that the protocol interpolates with."""
+    settings: Settings = field(default_factory=dict)
+    """Every setting with its value; a name such as `srcnn-9-1-5:n1=32` changes one."""
+    scales: tuple[int, ...] = ()
+    """The scales that the method has; empty where it has them all."""
+    weights: tuple[Weights, ...] = ()
+    default_weights: str = ""
+    """Tag that the name alone stands for; empty where nothing is published."""
+    convert: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
+    """From the arrays of the authors' own file layout to the module's state dict."""
+    multiplies: Callable[[int, Settings], float] | None = None
+    """Closed form: multiplies per LR pixel at a scale, the cross-check of the counted ones."""
+    source: Path = field(default=Path(), compare=False)
+    """The file that the card was read from."""
+
+    def with_settings(self, changes: Mapping[str, str]) -> Method:
+        """The same method with some settings changed, its name saying which.
+
+        Raises:
+            InputError: a setting that the method does not have, or one that is no integer >= 1.
+        """
+        if not changes:
+            return self
+        values = dict(self.settings)
+        for key, text in changes.items():
+            if key not in values:
+                known = ", ".join(values) or "none"
+                raise InputError(f"{self.name} has no setting {key!r}; it has: {known}")
+            if not text.isdecimal() or int(text) < 1:
+                raise InputError(f"{self.name}:{key}={text}: give an integer of at least 1")
+            values[key] = int(text)
+        label = ",".join(f"{key}={values[key]}" for key in changes)
+        changed = values != dict(self.settings)
+        return replace(
+            self,
+            name=f"{self.name}:{label}" if changed else self.name,
+            settings=values,
+            weights=() if changed else self.weights,
+            default_weights="" if changed else self.default_weights,
+        )
