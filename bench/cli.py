@@ -246,6 +246,21 @@ def list_(kinds: tuple[str, ...]) -> int:
     return 0
 
 
+def _in_short(name: str) -> str:
+    """What a method takes and which weights it has; of a broken file, what is wrong with it."""
+    try:
+        method = zoo.load(name)[0]
+    except InputError as error:
+        return f"broken: {error}"
+    tags: dict[str, list[str]] = {}
+    for weights in method.weights:
+        tags.setdefault(weights.tag, []).append(f"x{weights.scale}")
+    kinds = {"luma": "luma", "RGB": "RGB", "any": "luma or RGB"}
+    known = "; ".join(f"@{tag}: {' '.join(scales)}" for tag, scales in tags.items())
+    takes = f"{method.takes} {kinds[method.channels]}"
+    return f"{takes:<26} {known}"
+
+
 def _listed_datasets() -> list[tuple[str, str]]:
     rows = []
     for name in datasets.names():
@@ -256,7 +271,7 @@ def _listed_datasets() -> list[tuple[str, str]]:
 
 
 _LISTED: dict[str, Callable[[], list[tuple[str, str]]]] = {
-    "methods": lambda: [(name, "") for name in zoo.names()],
+    "methods": lambda: [(name, _in_short(name)) for name in zoo.names()],
     "datasets": _listed_datasets,
     "tables": lambda: [(name, published.load(name).title) for name in published.names()],
     "protocols": lambda: [(name, known.source) for name, known in protocols.PROTOCOLS.items()],
@@ -366,7 +381,7 @@ def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: 
                 lr = images.to_tensor(images.decode(Path(name)), used)
                 size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
                 sr = round_half_up(super_resolve(lr, size, method, module, rules))
-                result.write_whole(target, images.encode_png(images.to_pixels(sr)))
+                result.write_whole({target: images.encode_png(images.to_pixels(sr))})
                 progress.advance()
                 gist.append(str(target))
     return 0
@@ -410,8 +425,7 @@ def _write(
     out: Path, title: str, measured: Sequence[Result], verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
     html = page.render(title, result.table(measured), verdicts, runs)
-    result.write_whole(out / "results.csv", result.to_csv(measured))
-    result.write_whole(out / "index.html", html)
+    result.write_whole({out / "results.csv": result.to_csv(measured), out / "index.html": html})
 
 
 def _console() -> Console:

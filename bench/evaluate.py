@@ -32,15 +32,12 @@ def _opencv_resize(image: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     return images.to_tensor(np.asarray(pixels, dtype=np.uint8), image.device)
 
 
-def degrade(hr: Tensor, scale: int, protocol: Protocol) -> Tensor:
-    """LR of an HR image (C, H, W) in [0, 255]: (C, H // scale, W // scale) after `modcrop`.
+def degrade(hr: Tensor, scale: int, protocol: Protocol, *, eight_bit: bool) -> Tensor:
+    """LR of an HR image (C, H, W) in [0, 255], no side below the scale: (C, H//scale, W//scale).
 
-    Raises:
-        InputError: nothing would be left of the image.
+    `eight_bit` makes whole levels, as an image file holds; else LR stays in double.
     """
     height, width = hr.shape[-2:]
-    if min(height, width) < scale:
-        raise InputError(f"{width}x{height} px leave nothing at x{scale}; take a larger image")
     size = (height // scale, width // scale)
     if protocol.resize == "opencv":
         return _opencv_resize(hr, size, protocol.kernel)
@@ -52,7 +49,7 @@ def degrade(hr: Tensor, scale: int, protocol: Protocol) -> Tensor:
         kernel=protocol.kernel,
         antialias=protocol.antialias,
         edges=protocol.edges,
-        rounding="each pass" if protocol.resize == "uint8" else "none",
+        rounding="each pass" if eight_bit else "none",
     )
 
 
@@ -164,18 +161,22 @@ def prepare(
     Returns:
         (C, H, W) and (C, h, w), float64 in [0, 255]; C = 1 where the protocol degrades luma and
         the method takes luma, or where the file is grayscale and not converted.
+
+    Raises:
+        InputError: nothing would be left of the image.
     """
     hr = images.to_tensor(pixels, device)
+    height, width = hr.shape[-2:]
+    if min(height, width) < scale:
+        raise InputError(f"{width}x{height} px leave nothing at x{scale}; take a larger image")
     if protocol.modcrop:
         hr = images.modcrop(hr, scale)
     if hr.shape[0] == 1 and protocol.convert_gray:
         hr = hr.expand(3, -1, -1)
-    if protocol.degrade == "luma":
-        if method.channels != "RGB":
-            hr = _to_luma(hr, protocol)
-            return hr, degrade(hr, scale, protocol)
-        return hr, round_half_up(degrade(hr, scale, protocol))
-    return hr, degrade(hr, scale, protocol)
+    if protocol.degrade == "luma" and method.channels != "RGB":
+        hr = _to_luma(hr, protocol)
+        return hr, degrade(hr, scale, protocol, eight_bit=False)
+    return hr, degrade(hr, scale, protocol, eight_bit=True)
 
 
 def compare(

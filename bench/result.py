@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,40 +73,30 @@ def _digits(value: float) -> str:
     return repr(float(value))
 
 
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place only if the block succeeds."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all: what was there stays until the new one is complete.
+def write_whole(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files whole, all or none: what was there stays until every new one is complete.
 
     Raises:
-        InputError: the folder cannot be written, or the disk is full.
+        InputError: a folder cannot be written, or the disk is full.
     """
-    data = content.encode() if isinstance(content, str) else content
-    with _replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"cannot write {path}: {error.strerror or error}; free the disk or give another --out"
-    )
+    complete: dict[Path, Path] = {}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            complete[path] = Path(name)
+            with open(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            complete[path].chmod(0o644)
+        for path, temporary in complete.items():
+            temporary.replace(path)
+    except OSError as error:
+        names = ", ".join(map(str, contents))
+        raise InputError(
+            f"cannot write {names}: {error.strerror or error}; free the disk or give another --out"
+        ) from error
+    finally:
+        for temporary in complete.values():
+            temporary.unlink(missing_ok=True)

@@ -57,7 +57,7 @@ def headline(counted: dict[str, int]) -> str:
     cells = "cell" if compared == 1 else "cells"
     words = [f"{reproduced} of {compared} measured {cells} reproduced"] if compared else []
     words += [
-        f"{n} {verdict}"
+        f"{n} {'claims inconsistent' if n > 1 and verdict == INCONSISTENT.verdict else verdict}"
         for verdict, n in counted.items()
         if n and verdict not in (REPRODUCED.verdict, DEVIATES.verdict)
     ]
@@ -100,7 +100,7 @@ def _where(cells: list[Row]) -> str:
 
 
 def place(row: Row) -> str:
-    """Where a claim stands in its table: "SRCNN, foreman, Set14 ×3, PSNR (Y)"."""
+    """Where a claim stands in its table: "SRCNN, foreman, Set14 x3, PSNR (Y)"."""
     image = row["image"] or ("average" if row["dataset"] else "")
     on = f"{row['dataset']} {scale_name(row['scale'])}".strip()
     what = quantities.quantity(row["quantity"]).name

@@ -32,9 +32,7 @@ class Section:
     """One line; empty where all went well."""
 
 
-def render(
-    title: str, results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame
-) -> str:
+def render(title: str, results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame) -> str:
     """The whole page: HTML that loads nothing from anywhere.
 
     The same tables give the same bytes.
@@ -56,8 +54,11 @@ def _section(name: str, tables: Tables) -> Section:
     try:
         module = _load(name)
         title, order = str(module.TITLE), float(module.ORDER)
-        make: Callable[[Tables], str | None] = module.render
-        return Section(name, title, order, make(tables) or "")
+        make: Callable[[Tables], object] = module.render
+        html = make(tables)
+        if not isinstance(html, str | None):
+            raise TypeError(f"render gave {type(html).__name__}, not HTML or None")
+        return Section(name, title, order, html or "")
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return Section(name, title, order, "", reason)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-UNMEASURED = "–"
+UNMEASURED = "\N{EN DASH}"
 """Stands where a value was not measured; the page never says nan."""
+
+MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ _COSTS = {
     "interpolation_multiplies_per_input_px": Quantity("interpolation, per input px"),
     "elementwise_multiplies_per_input_px": Quantity("elementwise, per input px"),
     "multiplies_per_output_px": Quantity("multiplies per output px"),
-    "multiplies_720p": Quantity("multiplies, 1280×720"),
+    "multiplies_720p": Quantity("multiplies, 1280\N{MULTIPLICATION SIGN}720"),
     "parameters": Quantity("parameters", decimals=0),
     "seconds": Quantity("seconds", figures=3),
 }
@@ -72,8 +74,19 @@ def written(key: str, value: float) -> str:
         return UNMEASURED
     known = quantity(key)
     if known.decimals is None or math.isinf(value):
-        return significant(value, known.figures)
+        digits = significant(value, known.figures)
+        return digits if key == "seconds" else trimmed(digits)
     return fixed(value, known.decimals)
+
+
+def spread(value: str, width: float) -> str:
+    """A spread, as fine as the value that it stands beside; finer where that would make it 0.
+
+    >>> spread("1.25", 0.0361), spread("0.00118", 0.000001)
+    ('0.04', '0.000001')
+    """
+    digits = fixed(width, decimals_of(value))
+    return digits if width == 0 or digits.strip("0.") else significant(width, 1)
 
 
 def exact(key: str, value: float, unit: str = "") -> str:
@@ -92,11 +105,11 @@ def exact(key: str, value: float, unit: str = "") -> str:
 def fixed(value: float, decimals: int) -> str:
     """A number with that many decimals, a true minus sign and commas between thousands.
 
-    >>> fixed(-0.0449, 2)
-    '−0.04'
+    >>> fixed(40729.6, 2), fixed(-0.001, 2)
+    ('40,729.60', '0.00')
     """
     text = f"{value:,.{decimals}f}"
-    return text.replace("-", "−") if float(text.replace(",", "")) else text.removeprefix("-")
+    return text.replace("-", MINUS) if float(text.replace(",", "")) else text.removeprefix("-")
 
 
 def significant(value: float, figures: int) -> str:
@@ -108,7 +121,7 @@ def significant(value: float, figures: int) -> str:
     ('0.03213', '612.6', '40,729,600')
     """
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return "\N{INFINITY}" if value > 0 else f"{MINUS}\N{INFINITY}"
     if not value:
         return "0"
     magnitude = math.floor(math.log10(abs(float(f"{value:.{figures - 1}e}"))))
@@ -116,11 +129,31 @@ def significant(value: float, figures: int) -> str:
     return fixed(value, 0 if value == round(value) else decimals)
 
 
+def tolerance(value: float) -> str:
+    """A tolerance, without idle zeros.
+
+    >>> tolerance(0.005), tolerance(0.00005)
+    ('±0.005', '±0.00005')
+    """
+    if math.isnan(value):
+        return UNMEASURED
+    return f"\N{PLUS-MINUS SIGN}{trimmed(significant(value, 3))}"
+
+
+def trimmed(digits: str) -> str:
+    """A number without idle zeros: those of an exact count say nothing about its precision.
+
+    >>> trimmed("0.03000"), trimmed("300")
+    ('0.03', '300')
+    """
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
 def signed(value: float, decimals: int) -> str:
     """A difference with its sign.
 
-    >>> signed(0.05, 3), signed(-0.05, 3), signed(0.0, 3)
-    ('+0.050', '−0.050', '0.000')
+    >>> signed(0.05, 3), signed(0.0, 3)
+    ('+0.050', '0.000')
     """
     text = fixed(value, decimals)
     return f"+{text}" if value > 0 and text.strip("0.,") else text

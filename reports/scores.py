@@ -87,9 +87,9 @@ def score(key: str, row: Row | None, rank: str = "") -> Score:
         return Score(quantities.UNMEASURED, "not measured")
     if math.isnan(row["value"]):
         return Score(quantities.UNMEASURED, f"not measured: {row['note'] or 'no reason given'}")
-    spread = "" if math.isnan(row["spread"]) else quantities.significant(row["spread"], 2)
-    exact = quantities.exact(key, row["value"], row["unit"])
-    return Score(quantities.written(key, row["value"]), exact, spread, rank)
+    text = quantities.written(key, row["value"])
+    spread = "" if math.isnan(row["spread"]) else quantities.spread(text, row["spread"])
+    return Score(text, quantities.exact(key, row["value"], row["unit"]), spread, rank)
 
 
 def ranked(key: str, found: Sequence[Row | None]) -> list[Score]:
@@ -97,6 +97,15 @@ def ranked(key: str, found: Sequence[Row | None]) -> list[Score]:
     values = [math.nan if row is None else row["value"] for row in found]
     marked = zip(found, ranks(key, values), strict=True)
     return [score(key, row, rank) for row, rank in marked]
+
+
+def cells(columns: Iterable[Sequence[Score]]) -> list[list[Score]]:
+    """Scores of several quantities side by side; one dash where none of them was measured."""
+    made = []
+    for cell in zip(*columns, strict=True):
+        measured = any(score.text != quantities.UNMEASURED for score in cell)
+        made.append(list(cell) if measured else [cell[0]])
+    return made
 
 
 def title(keys: Iterable[str], units: dict[str, str]) -> str:
@@ -131,5 +140,5 @@ def gaps(results: pd.DataFrame) -> list[Gap]:
 
 
 def where(dataset: str, scale: int) -> str:
-    """A dataset and a scale as a heading: "Set5 ×3"."""
+    """A dataset and a scale as a heading: "Set5 x3"."""
     return f"{dataset} {scale_name(scale)}".strip()

@@ -119,13 +119,24 @@ def machine_names(runs: pd.DataFrame) -> dict[str, str]:
     names = {}
     for run, rows in runs.groupby("run", sort=False):
         facts = dict(zip(rows["key"], rows["value"], strict=True))
-        device = facts.get("device") or facts.get("processor") or facts.get("machine") or run
-        on_processor = device in (facts.get("processor"), "cpu")
-        threads = facts.get("threads", "") if on_processor else ""
-        if device == "cpu":
-            device = facts.get("processor") or device
-        names[str(run)] = f"{device}, {threads} threads" if threads else str(device)
+        names[str(run)] = machine_name(facts) or str(run)
     return names
+
+
+def machine_name(facts: dict[str, str]) -> str:
+    """What a run's facts call its machine; '' where they do not say.
+
+    >>> machine_name({"device": "cpu", "processor": "EPYC 9654", "threads": "16"})
+    'EPYC 9654, 16 threads'
+    >>> machine_name({"device": "NVIDIA H200", "processor": "EPYC 9654", "threads": "16"})
+    'NVIDIA H200'
+    """
+    processor, threads = facts.get("processor", ""), facts.get("threads", "")
+    device = facts.get("device", "")
+    if device and device not in ("cpu", processor):
+        return device
+    name = processor or device or facts.get("machine", "")
+    return f"{name}, {threads} threads" if name and threads else name
 
 
 def rows(table: pd.DataFrame) -> Iterator[Row]:
@@ -155,9 +166,5 @@ def methods(table: pd.DataFrame) -> list[Method]:
 
 
 def scale_name(scale: int) -> str:
-    """A scale as papers write it; nothing where there is none.
-
-    >>> scale_name(3)
-    '×3'
-    """
-    return f"×{scale}" if scale else ""
+    """A scale as papers write it, a multiplication sign before it; nothing where there is none."""
+    return f"\N{MULTIPLICATION SIGN}{scale}" if scale else ""

@@ -11,7 +11,8 @@ import pandas as pd
 
 from reports import plots, quantities
 from reports.plots import Point
-from reports.tables import Method, Row, Tables, distinct, latest, rows, scale_name
+from reports.scores import where
+from reports.tables import Method, Row, Tables, distinct, latest, methods, rows
 from reports.template import fill
 
 TITLE = "Accuracy against cost"
@@ -19,6 +20,9 @@ ORDER = 30
 
 _COUNTED = "multiplies_per_input_px"
 _ADDED = ("interpolation_multiplies_per_input_px", "elementwise_multiplies_per_input_px")
+
+Costs: TypeAlias = dict[tuple[str, str, int, str, str], float]
+"""Costs by method, weights, scale, quantity and protocol."""
 
 Cost: TypeAlias = Callable[[Row], float]
 """What the method of an average's row costs there; NaN where that is not known."""
@@ -98,17 +102,13 @@ def _seconds(results: pd.DataFrame) -> Cost:
     return cost
 
 
-def _costs(results: pd.DataFrame) -> dict[tuple[str, str, int, str, str], float]:
-    """Costs by method, weights, scale, quantity and protocol."""
-    return {
-        (row["method"], row["weights"], row["scale"], row["quantity"], row["protocol"]): row["value"]
-        for row in rows(results[results["dataset"] == ""])
-    }
+def _costs(results: pd.DataFrame) -> Costs:
+    place = ["method", "weights", "scale", "quantity", "protocol"]
+    found = results[results["dataset"] == ""]
+    return dict(zip(found[place].itertuples(index=False, name=None), found["value"], strict=True))
 
 
-def _under(
-    costs: dict[tuple[str, str, int, str, str], float], row: Row, key: str
-) -> float | None:
+def _under(costs: Costs, row: Row, key: str) -> float | None:
     """A cost under the row's protocol or, where it depends on none, under no protocol."""
     place = (row["method"], row["weights"], row["scale"], key)
     return costs.get((*place, row["protocol"]), costs.get((*place, "")))
@@ -125,14 +125,23 @@ def figure(averages: pd.DataFrame, axes: list[Axis], name: str) -> Figure:
     caption = f"{dataset}: average {quantities.quantity(key).name}"
     caption += f" under protocol {protocol}" if protocol else ""
     label = quantities.heading(key, psnr["unit"].iloc[0])
-    made = [strip(psnr, axis, label, f"{name}-{axis.name}") for axis in axes]
-    return Figure(caption, [each for each in made if each.panels])
+    made = [strip(psnr, axis, f"average {label}", f"{name}-{axis.name}") for axis in axes]
+    return Figure(caption, beside([each for each in made if each.panels]))
+
+
+def beside(strips: list[Strip]) -> list[Strip]:
+    """Strips of one panel each as one strip: a lone scale's costs stand side by side."""
+    if any(len(strip.panels) > 1 for strip in strips):
+        return strips
+    panels = [strip.panels[0] for strip in strips]
+    left_out = "; ".join(strip.left_out for strip in strips if strip.left_out)
+    return [Strip(panels, left_out)] if panels else []
 
 
 def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
     """One panel for each scale at which some method's cost is known."""
     panels, left_out = [], []
-    names = plot_names(distinct(zip(averages["method"], averages["weights"], strict=True)))
+    names = plot_names(methods(averages))
     for scale, found in averages.groupby("scale"):
         points = [
             Point(names[row["method"], row["weights"]], axis.cost(row), row["value"])
@@ -141,7 +150,7 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
         known = [p for p in points if math.isfinite(p.cost) and math.isfinite(p.quality)]
         left_out += [p.label for p in points if p not in known]
         if known:
-            title = f"{averages['dataset'].iloc[0]} {scale_name(int(str(scale)))}".strip()
+            title = where(found["dataset"].iloc[0], found["scale"].iloc[0])
             panels.append(
                 plots.panel(
                     known,

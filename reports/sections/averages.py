@@ -77,4 +77,4 @@ def _column(
         scores.ranked(key, [index.get((*method, scale, dataset, "", key)) for method in lines])
         for key in pair
     ]
-    return [list(cell) for cell in zip(*ranked, strict=True)]
+    return scores.cells(ranked)

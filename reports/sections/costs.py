@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from reports import quantities, scores
-from reports.scores import Gap, Score
+from reports.scores import Score
 from reports.tables import Method, Row, Tables, distinct, latest, methods, rows, scale_name
 from reports.template import fill
 
@@ -88,9 +88,7 @@ def headings(results: pd.DataFrame, columns: list[Column]) -> list[Heading]:
 
 def block(results: pd.DataFrame, method: Method, columns: list[Column]) -> Block:
     """One method's costs at each scale."""
-    own = list(
-        rows(results[(results["method"] == method[0]) & (results["weights"] == method[1])])
-    )
+    own = list(rows(results[(results["method"] == method[0]) & (results["weights"] == method[1])]))
     found = {(row["scale"], *column(row)): row for row in own}
     scales = sorted({row["scale"] for row in own})
     return Block(

@@ -83,8 +83,7 @@ def image_table(results: pd.DataFrame, pair: tuple[str, ...]) -> ImageTable:
             scores.ranked(key, [index.get((*m, scale, dataset, image, key)) for m in columns])
             for key in pair
         ]
-        cells = [list(cell) for cell in zip(*ranked, strict=True)]
-        lines.append(Line(image or "average", not image, cells))
+        lines.append(Line(image or "average", not image, scores.cells(ranked)))
     machine = results["machine"].iloc[0]
     title = scores.title(pair, scores.units(results))
     return ImageTable(f"{title}, on {machine}" if machine else title, columns, lines)

@@ -59,6 +59,6 @@ def statement(results: pd.DataFrame) -> str:
 
 
 def _listed(names: list[str], noun: str) -> str:
-    """A count, a noun and the names: "2 scales (×2, ×3)"."""
+    """A count, a noun and the names: "2 scales (x2, x3)"."""
     plural = noun if len(names) == 1 else f"{noun}s"
     return f"{len(names)} {plural} ({', '.join(names)})"

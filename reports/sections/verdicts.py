@@ -11,6 +11,7 @@ import pandas as pd
 
 from reports import marks, quantities
 from reports.marks import Mark, Reason
+from reports.scores import where
 from reports.tables import Row, Tables, distinct, rows, scale_name
 from reports.template import fill
 
@@ -19,6 +20,9 @@ ORDER = 20
 
 Column: TypeAlias = tuple[str, str, str]
 """A column of a paper table: the label that the paper prints, our method, its weights."""
+
+Place: TypeAlias = tuple[str, int, str]
+"""A line of a paper table: dataset, scale and image; no image where it is an average."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ class Entry:
     scale: str
     quantity: str
     cell: Cell
+    difference: str
     tolerance: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def paper_table(verdicts: pd.DataFrame) -> PaperTable:
 
 def grid(verdicts: pd.DataFrame) -> Grid:
     """The claims on one quantity, laid out as the paper does."""
-    found: dict[tuple[str, int, str], dict[Column, list[Row]]] = {}
+    found: dict[Place, dict[Column, list[Row]]] = {}
     for row in rows(verdicts):
         place = (row["dataset"], row["scale"], row["image"])
         found.setdefault(place, {}).setdefault(column(row), []).append(row)
@@ -152,26 +156,32 @@ def headings(verdicts: pd.DataFrame, columns: list[Column]) -> list[Heading]:
     return made
 
 
-def groups(
-    found: dict[tuple[str, int, str], dict[Column, list[Row]]], columns: list[Column]
-) -> list[Group]:
-    """The lines by dataset and scale, the average last in each."""
-    blocks = distinct((dataset, scale) for dataset, scale, _ in found)
+def groups(found: dict[Place, dict[Column, list[Row]]], columns: list[Column]) -> list[Group]:
+    """The lines by dataset and scale, the average last in each.
+
+    A table of averages alone has a line for each scale, grouped by dataset.
+    """
     only_averages = not any(image for _, _, image in found)
+    by_name: dict[str, list[Place]] = {}
+    for dataset, scale, image in found:
+        name = dataset if only_averages else where(dataset, scale)
+        by_name.setdefault(name, []).append((dataset, scale, image))
     made = []
-    for dataset, scale in blocks:
-        images = [i for d, s, i in found if (d, s) == (dataset, scale)]
-        name = f"{dataset} {scale_name(scale)}".strip()
+    for name, places in by_name.items():
         lines = [
             Line(
-                name if only_averages else image or "average",
+                where(dataset, scale) if only_averages else image or "average",
                 not image and not only_averages,
                 [[cell(row) for row in found[dataset, scale, image].get(c, [])] for c in columns],
             )
-            for image in sorted(images, key=lambda image: not image)
+            for dataset, scale, image in sorted(places, key=_average_last)
         ]
         made.append(Group("" if only_averages else name, lines))
     return made
+
+
+def _average_last(place: Place) -> bool:
+    return not place[2]
 
 
 def cell(row: Row) -> Cell:
@@ -223,8 +233,8 @@ def entry(row: Row) -> Entry:
         scale=scale_name(row["scale"]),
         quantity=quantities.heading(row["quantity"], row["unit"]),
         cell=cell(row),
-        tolerance=_tolerance(row["tolerance"]),
-        reason=row["reason"],
+        difference=difference(row),
+        tolerance=quantities.tolerance(row["tolerance"]),
     )
 
 
@@ -237,9 +247,5 @@ def tolerance_note(tolerances: Iterable[float], unit: str) -> str:
     known = sorted({value for value in tolerances if not math.isnan(value)})
     if not known:
         return ""
-    ends = distinct(_tolerance(value) for value in (known[0], known[-1]))
+    ends = distinct(quantities.tolerance(value) for value in (known[0], known[-1]))
     return f"tolerance {' to '.join(ends)} {unit}".rstrip()
-
-
-def _tolerance(value: float) -> str:
-    return quantities.UNMEASURED if math.isnan(value) else f"±{quantities.significant(value, 2)}"

@@ -1,0 +1,101 @@
+"""Where the names of markers go on a picture: near their marker, clear of everything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TypeAlias
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, bottom, right, top, in points."""
+
+Spot: TypeAlias = tuple[float, float]
+"""A position on the picture, in points; or a width and a height."""
+
+RADIUS = 3.6
+"""Of a marker and the air around it, in points."""
+
+_CROWD = 60.0
+_STEP = 4.0
+
+
+def shortened(name: str, longest: int = 26) -> str:
+    """A name that fits beside a marker; characters that no SVG can hold are left out.
+
+    >>> shortened("srcnn-9-5-5 (imagenet, 2014 release)")
+    'srcnn-9-5-5 (imagenet, 20…'
+    """
+    printable = "".join(letter for letter in name if letter.isprintable())
+    if len(printable) <= longest:
+        return printable
+    return printable[: longest - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def placed(
+    spots: Sequence[Spot], sizes: Sequence[Spot], inside: Box, line: Sequence[Spot] = ()
+) -> list[Box]:
+    """A box for each label: near its marker, clear of markers, other labels and the line.
+
+    Greedy, the most crowded first; where no place is clear, the least bad one.
+    """
+    around = [(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in spots]
+    taken = around + _along(line)
+    crowd = [sum(math.dist(a, b) < _CROWD for b in spots) for a in spots]
+    found: dict[int, Box] = {}
+    for i in sorted(range(len(spots)), key=lambda i: (-crowd[i], spots[i])):
+        found[i] = _clearest(list(_candidates(spots[i], sizes[i])), taken, inside)
+        taken.append(found[i])
+    return [found[i] for i in range(len(spots))]
+
+
+def _clearest(candidates: list[Box], taken: Sequence[Box], inside: Box) -> Box:
+    """The first of the candidates that touch least."""
+    return min(
+        candidates,
+        key=lambda box: sum(overlap(box, other) for other in taken) + _outside(box, inside),
+    )
+
+
+def nearest(spot: Spot, box: Box) -> Spot:
+    """The point of a box that is nearest to a spot: where a line to it starts."""
+    return min(max(spot[0], box[0]), box[2]), min(max(spot[1], box[1]), box[3])
+
+
+def overlap(a: Box, b: Box) -> float:
+    """The area that two boxes share.
+
+    >>> overlap((0, 0, 2, 2), (1, 1, 3, 3)), overlap((0, 0, 1, 1), (1, 0, 2, 1))
+    (1, 0.0)
+    """
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    return width * height if width > 0 and height > 0 else 0.0
+
+
+def _outside(box: Box, inside: Box) -> float:
+    """The area of a box that lies outside another, tenfold: a cut label is worse than a touch."""
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return 10 * (area - overlap(box, inside))
+
+
+def _candidates(spot: Spot, size: Spot) -> Iterator[Box]:
+    """Places for a label, the preferred first: right, left, above, below, then further away."""
+    (x, y), (width, height) = spot, size
+    for gap in (RADIUS + 2, 9, 13, 18, 24, 34, 46, 60, 76, 94, 114):
+        for across, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
+            away = gap if not (across and up) else gap * 0.75
+            left = x + across * away - width * (1 - across) / 2
+            bottom = y + up * away - height * (1 - up) / 2
+            yield left, bottom, left + width, bottom + height
+
+
+def _along(line: Sequence[Spot]) -> list[Box]:
+    """Small boxes that follow a line."""
+    boxes = []
+    for (x0, y0), (x1, y1) in pairwise(line):
+        steps = max(1, round(math.dist((x0, y0), (x1, y1)) / _STEP))
+        for step in range(steps + 1):
+            x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps
+            boxes.append((x - 1, y - 1, x + 1, y + 1))
+    return boxes

@@ -1,0 +1,382 @@
+"""The command: what it leaves behind, and one clear line with status 2 for what it cannot use."""
+
+from __future__ import annotations
+
+import csv
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench import cli, result
+from zoo.srcnn import SRCNN
+
+ROOT = Path(__file__).parents[2]
+
+
+
+def photo(path: Path, size: tuple[int, int] = (40, 32), mode: str = "RGB") -> Path:
+    """A small smooth picture that interpolation does well on."""
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
+    waves = 127 + 60 * np.sin(rows / 5) + 60 * np.cos(columns / 7)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(waves.astype(np.uint8)).convert(mode).save(path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    photo(tmp_path / "photos" / "waves.png")
+    photo(tmp_path / "photos" / "gray.png", (33, 41), "L")
+    return tmp_path / "photos"
+
+
+def run(*arguments: str | Path) -> int:
+    return cli.status([str(argument) for argument in arguments])
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """The error line of a command that has to end with status 2."""
+    assert run(*arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("Error: ")
+    return lines[-1]
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_run_leaves_the_report_the_table_and_the_store(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", out) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "index.html",
+        "results.csv",
+        "results.sqlite",
+    ]
+    assert (out / "index.html").read_text().startswith("<!DOCTYPE html>")
+    found = {(row["image"], row["quantity"]) for row in rows(out) if row["dataset"] == "photos"}
+    images = {"waves", "gray", ""}
+    assert found == {(image, name) for image in images for name in ("psnr_y", "ssim_y")}
+
+
+def test_the_table_has_the_promised_columns(photos: Path, tmp_path: Path) -> None:
+    run("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "out")
+    header = (tmp_path / "out" / "results.csv").read_text().splitlines()[0]
+    assert header == (
+        "method,weights,scale,dataset,image,protocol,quantity,value,unit,spread,source,run,note"
+    )
+
+
+def test_an_average_is_the_mean_of_its_images(photos: Path, tmp_path: Path) -> None:
+    run("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "out")
+    values = {
+        row["image"]: float(row["value"])
+        for row in rows(tmp_path / "out")
+        if row["quantity"] == "psnr_y"
+    }
+    assert values[""] == pytest.approx((values["waves"] + values["gray"]) / 2, abs=1e-12)
+
+
+def test_a_finished_job_computes_nothing_and_says_so(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "o")
+    run(*command)
+    before = (tmp_path / "o" / "results.csv").read_bytes()
+    capsys.readouterr()
+    assert run(*command) == 0
+    assert "Nothing to compute: all 4 units are stored." in capsys.readouterr().err
+    assert (tmp_path / "o" / "results.csv").read_bytes() == before
+
+
+def test_a_changed_image_is_measured_anew(photos: Path, tmp_path: Path) -> None:
+    command = ("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "o")
+    run(*command)
+    before = (tmp_path / "o" / "results.csv").read_text()
+    photo(photos / "waves.png", (44, 36))
+    run(*command)
+    assert (tmp_path / "o" / "results.csv").read_text() != before
+
+
+def test_report_renders_again_what_is_stored(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", out)
+    before = (out / "results.csv").read_text()
+    (out / "index.html").unlink()
+    (out / "results.csv").unlink()
+    assert run("report", "--out", out) == 0
+    assert (out / "results.csv").read_text() == before
+    assert (out / "index.html").exists()
+
+
+def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list") == 0
+    told = capsys.readouterr().out
+    for name in ("srcnn-9-5-5", "urban100", "edsr2017_table3", "laljavid", "ssim", "seconds"):
+        assert name in told
+
+
+def test_upscale_keeps_colour_and_doubles_the_size(photos: Path, tmp_path: Path) -> None:
+    assert run("upscale", "bicubic", photos / "waves.png", "--out", tmp_path / "up") == 0
+    with Image.open(tmp_path / "up" / "waves_x2_bicubic.png") as picture:
+        assert (picture.size, picture.mode) == ((80, 64), "RGB")
+
+
+def test_upscale_by_a_luma_method_interpolates_chroma(tmp_path: Path) -> None:
+    red = np.zeros((12, 14, 3), np.uint8)
+    red[..., 0] = 200
+    Image.fromarray(red).save(tmp_path / "red.png")
+    mine = tmp_path / "same.py"
+    mine.write_text(
+        "from torch import nn\nfrom zoo.method import Method\nNAMES = ('same',)\n"
+        "def method(name):\n"
+        "    return Method(name=name, citation='me', takes='interpolated', channels='luma',\n"
+        "                  build=lambda scale, settings: nn.Identity())\n"
+    )
+    assert run("upscale", mine, tmp_path / "red.png", "--out", tmp_path / "up") == 0
+    with Image.open(tmp_path / "up" / "red_x2_same.png") as picture:
+        assert np.abs(np.array(picture).astype(int) - [200, 0, 0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "-m", "bicubik"], "no method 'bicubik'; did you mean 'bicubic'"),
+        (["run", "-d", "set6"], "no dataset 'set6'; did you mean 'set5'"),
+        (["run", "-d", "./nowhere"], "no folder './nowhere'"),
+        (["run", "--protocol", "srcnn2015"], "did you mean 'srcnn2014'"),
+        (["run", "--metric", "psn"], "did you mean 'psnr'"),
+        (["run", "-s", "1"], "1 is not in the range x>=2"),
+        (["run", "-s", "two"], "'two' is not a valid integer range"),
+        (["run", "--device", "gpu"], "no device 'gpu' on this machine; choose from: cpu"),
+        (["run", "-m", "espcn"], "espcn has no published weights; give espcn@FILE"),
+        (["run", "-m", "srcnn-9-3-5", "-s", "2"], "published at x3 only, not at x2"),
+        (["run", "-m", "srcnn-9-1-5@image"], "choose from: 91, imagenet, none"),
+        (["run", "-m", "bicubic@91"], "bicubic has no weights '91'"),
+        (["reproduce", "srcnn2014"], "no table 'srcnn2014'; did you mean 'srcnn2014_set5'"),
+        (["reproduce"], "Missing argument 'TABLE...'"),
+        (["fetch", "set55"], "no dataset or method 'set55'; did you mean 'set5'"),
+        (["fetch", "bicubic"], "bicubic has no published weights to fetch"),
+        (["list", "method"], "did you mean 'methods'"),
+        (["report", "--out", "nowhere"], "no store nowhere"),
+        (["upscale", "bicubic", "nowhere.png"], "no image 'nowhere.png'"),
+        (["runn"], "No such command 'runn'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_leaves_nothing(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def _truncated(path: Path) -> None:
+    data = photo(path, (200, 150)).read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+def _sixteen_bit(path: Path) -> None:
+    Image.fromarray(np.full((40, 40), 4000, np.uint16)).save(path)
+
+
+def _transparent(path: Path) -> None:
+    Image.new("RGBA", (40, 40), (9, 9, 9, 128)).save(path)
+
+
+BAD_IMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (_truncated, "cannot be read"),
+    "text": (lambda path: path.write_text("hello"), "is not an image"),
+    "16-bit": (_sixteen_bit, "expected 8-bit gray or RGB"),
+    "transparent": (_transparent, "partly transparent"),
+    "one pixel": (lambda path: photo(path, (1, 1)), "1x1 px leave nothing at x2"),
+    "tiny": (lambda path: photo(path, (12, 12)), "SSIM needs 11x11"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(BAD_IMAGES))
+def test_a_bad_image_is_named_and_no_report_is_written(
+    kind: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make, message = BAD_IMAGES[kind]
+    make(photos / "zz.png")
+    line = refused(capsys, "run", "-m", "bicubic", "-d", photos, "-s", 2, "--out", tmp_path / "o")
+    assert message in line
+    assert "zz.png" in line
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["results.sqlite"]
+
+
+@pytest.mark.parametrize("mode", ["P", "RGBA"])
+def test_a_palette_and_an_opaque_alpha_are_handled(mode: str, tmp_path: Path) -> None:
+    photo(tmp_path / "a" / "x.png")
+    photo(tmp_path / "b" / "x.png", mode=mode)
+    for name in "ab":
+        args = ("-d", tmp_path / name, "-s", 2, "--metric", "psnr", "--repeat", 1)
+        assert run("run", "-m", "bicubic", *args, "--out", tmp_path / f"out-{name}") == 0
+    plain, other = (rows(tmp_path / f"out-{name}")[0]["value"] for name in "ab")
+    assert plain == other
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").mkdir()
+    line = refused(capsys, "run", "-d", tmp_path / "photos", "--out", tmp_path / "out")
+    assert "holds no images" in line
+    assert not (tmp_path / "out").exists()
+
+
+class Malice:
+    """A pickle that would write a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def _weights(path: Path, kind: str) -> None:
+    state = SRCNN(9, 1, 5, 64, 32).state_dict()
+    if kind == "shape":
+        state["conv1.weight"] = torch.zeros(64, 1, 7, 7)
+    elif kind == "surplus":
+        state["conv4.weight"] = torch.zeros(1)
+    elif kind == "missing":
+        del state["conv2.bias"]
+    elif kind == "nan":
+        state["conv2.bias"][0] = torch.nan
+    torch.save({"x": Malice(path.with_suffix(".mark"))} if kind == "malicious" else state, path)
+    if kind == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("shape", r"conv1.weight is (64, 1, 7, 7), expected (64, 1, 9, 9)"),
+        ("surplus", "surplus conv4.weight"),
+        ("missing", "missing conv2.bias"),
+        ("nan", "conv2.bias holds NaN"),
+        ("malicious", "nothing of it was executed"),
+        ("truncated", "w.pt"),
+    ],
+)
+def test_bad_weights_are_refused_and_nothing_is_loaded(
+    kind: str, message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "w.pt"
+    _weights(path, kind)
+    line = refused(
+        capsys, "run", "-m", f"srcnn-9-1-5@{path}", "-d", photos, "-s", 2, "--out", tmp_path / "o"
+    )
+    assert message in line
+    assert not path.with_suffix(".mark").exists()
+    assert not (tmp_path / "o" / "results.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("x * float('nan')", "gave NaN or infinite pixels"),
+        ("x[..., 1:, :]", "gave a tensor of shape (1, 1, 31, 40); expected (1, 1, 32, 40)"),
+        ("[x]", "gave a list; expected a tensor"),
+    ],
+)
+def test_a_method_that_breaks_the_contract_is_named(
+    body: str, message: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "gray.png").unlink()
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        "from torch import nn\nfrom zoo.method import Method\nNAMES = ('mine',)\n"
+        f"class Net(nn.Module):\n    def forward(self, x):\n        return {body}\n"
+        "def method(name):\n"
+        "    return Method(name=name, citation='me', takes='interpolated', channels='any',\n"
+        "                  build=lambda scale, settings: Net())\n"
+    )
+    line = refused(capsys, "run", "-m", mine, "-d", photos, "-s", 2, "--out", tmp_path / "out")
+    assert message in line
+    assert "mine" in line
+
+
+def test_an_out_that_is_a_file_is_refused(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert run("run", "-m", "bicubic", "-d", photos, "--out", tmp_path / "out") == 2
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_out_below_a_file_is_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    line = refused(
+        capsys, "run", "-m", "bicubic", "-d", photos, "-s", 2, "--out", tmp_path / "file" / "out"
+    )
+    assert "cannot use the store" in line
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["run", "-m", "bicubic", "-d", str(photos), "-s", "2", "--repeat", "1"]
+    code = f"import sys; from bench import cli; sys.exit(cli.status({[*command, '--out', str(out)]!r}))"
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        preexec_fn=little_room,  # noqa: PLW1509
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: cannot ")
+    assert {path.name for path in out.iterdir()} <= {"results.sqlite", "results.sqlite-journal"}
+    assert run(*command, "--out", out) == 0
+
+
+def test_a_write_that_fails_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "results.csv"
+    result.write_whole({path: "old"})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(result.InputError, match="No space left on device"):
+        result.write_whole({path: "new"})
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_strict_gives_status_1_where_a_cell_deviates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "published"
+    shutil.copytree(ROOT / "bench" / "published", folder)
+    (folder / "wrong.csv").write_text(
+        "# title: wrong\n# source: nobody\n# labels: bicubic=Bicubic\n"
+        "method,weights,scale,dataset,image,protocol,quantity,value,unit,note\n"
+        "bicubic,,2,demo,,srcnn2014,psnr_y,40.00,dB,\n"
+    )
+    monkeypatch.setattr("bench.published.FOLDER", folder)
+    command = ("reproduce", "wrong", "--repeat", 1, "--out", tmp_path / "out")
+    assert run(*command) == 0
+    assert run(*command, "--strict") == 1
+    assert "deviates: Bicubic demo x2 average psnr_y 40.00" in capsys.readouterr().out

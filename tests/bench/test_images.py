@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.color import rgb2ycbcr
+
+from bench import images
+from zoo.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def rgb(height: int = 6, width: int = 5) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def png(depth: int, colour: int, row: bytes, width: int) -> bytes:
+    """A PNG of one row, put together by hand: Pillow writes no 16-bit colour."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0)
+    data = zlib.compress(b"\0" + row)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", data), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+def test_rgb_is_taken_as_stored(tmp_path: Path) -> None:
+    Image.fromarray(rgb()).save(tmp_path / "a.png")
+    decoded = images.decode(tmp_path / "a.png")
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, rgb())
+
+
+def test_gray_has_two_dimensions(tmp_path: Path) -> None:
+    Image.fromarray(rgb()[..., 0]).save(tmp_path / "a.bmp")
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.bmp"), rgb()[..., 0])
+
+
+def test_palette_is_looked_up(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), mode=None).convert("P")
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.save(tmp_path / "a.png")
+    expected = [[[10, 20, 30], [200, 100, 50]], [[200, 100, 50], [10, 20, 30]]]
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), expected)
+
+
+def palette_with_alpha(path: Path, indices: list[int]) -> None:
+    image = Image.fromarray(np.array([indices], np.uint8)).convert("P")
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.save(path, transparency=bytes([255, 0]))
+
+
+def test_palette_whose_transparent_entry_is_unused_is_looked_up(tmp_path: Path) -> None:
+    palette_with_alpha(tmp_path / "a.png", [0, 0])
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), [[[10, 20, 30]] * 2])
+
+
+def test_palette_with_transparent_pixels_is_refused(tmp_path: Path) -> None:
+    palette_with_alpha(tmp_path / "a.png", [0, 1])
+    with pytest.raises(InputError, match=r"a\.png is partly transparent; flatten"):
+        images.decode(tmp_path / "a.png")
+
+
+def test_opaque_alpha_is_dropped(tmp_path: Path) -> None:
+    image = Image.fromarray(rgb())
+    image.putalpha(255)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), rgb())
+
+
+def test_opaque_gray_with_alpha_is_gray(tmp_path: Path) -> None:
+    image = Image.fromarray(rgb()[..., 0])
+    image.putalpha(255)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), rgb()[..., 0])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_one_pixel_not_quite_opaque_is_refused(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(rgb()).convert(mode)
+    alpha = Image.new("L", image.size, 255)
+    alpha.putpixel((1, 2), 254)
+    image.putalpha(alpha)
+    image.save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="partly transparent"):
+        images.decode(tmp_path / "a.png")
+
+
+def test_transparent_colour_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(rgb()).save(tmp_path / "a.png", transparency=(1, 2, 3))
+    with pytest.raises(InputError, match=r"a\.png has a transparent colour; flatten"):
+        images.decode(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.png", "1"), ("a.jpg", "CMYK"), ("a.png", "I;16"), ("a.tif", "F")]
+)
+def test_other_pixels_are_refused_by_their_mode(tmp_path: Path, name: str, mode: str) -> None:
+    Image.new(mode, (4, 4)).save(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name} has pixels of mode {mode}; expected 8-bit"):
+        images.decode(tmp_path / name)
+
+
+@pytest.mark.parametrize(("colour", "samples"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bit_png_is_refused(tmp_path: Path, colour: int, samples: int) -> None:
+    row = b"\xff\xff" * samples * 3  # opaque where there is alpha
+    (tmp_path / "a.png").write_bytes(png(16, colour, row, 3))
+    with pytest.raises(InputError, match=r"a\.png .*16|mode"):
+        images.decode(tmp_path / "a.png")
+
+
+def test_8_bit_png_put_together_by_hand_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(8, 2, bytes(range(6)), 2))
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), [[[0, 1, 2], [3, 4, 5]]])
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
+def test_animation_is_refused_by_its_frames(tmp_path: Path, name: str) -> None:
+    first, *rest = (Image.new("RGB", (4, 4), (shade, 0, 0)) for shade in (0, 100, 200))
+    first.save(tmp_path / name, save_all=True, append_images=rest)
+    with pytest.raises(InputError, match=rf"{name} holds 3 frames; give a single image"):
+        images.decode(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP", "PPM"])
+def test_truncated_image_is_refused_by_name(tmp_path: Path, kind: str) -> None:
+    data = encoded(Image.fromarray(rgb(24, 24)), kind)
+    (tmp_path / "cut.png").write_bytes(data[: len(data) * 3 // 4])
+    with pytest.raises(InputError, match=r"cut\.png .*(fetch or export it again|is not an image)"):
+        images.decode(tmp_path / "cut.png")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_no_truncation_gives_other_pixels(tmp_path: Path, kind: str) -> None:
+    data, path = encoded(Image.fromarray(rgb(9, 7)), kind), tmp_path / "cut"
+    path.write_bytes(data)
+    whole, refused = images.decode(path), 0
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        try:
+            np.testing.assert_array_equal(images.decode(path), whole)
+        except InputError:
+            refused += 1
+    assert refused >= len(data) - 20  # a PNG's last bytes hold no pixels
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow warns before it gives up
+def test_tiff_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> None:
+    data, path = encoded(Image.fromarray(rgb(3, 4)), "TIFF"), tmp_path / "cut.tif"
+    refused = 0
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        try:
+            np.testing.assert_array_equal(images.decode(path), rgb(3, 4))
+        except InputError:
+            refused += 1
+    assert refused
+
+
+def test_text_named_png_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("not a picture")
+    with pytest.raises(InputError, match=r"notes\.png is not an image, whatever its name says"):
+        images.decode(tmp_path / "notes.png")
+
+
+def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.png cannot be read: .*No such file"):
+        images.decode(tmp_path / "gone.png")
+
+
+def test_orientation_tag_is_ignored(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    Image.fromarray(rgb(4, 7)).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), rgb(4, 7))
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    [
+        ((0, 0, 0), 16.0),
+        ((255, 255, 255), 235.0),
+        ((255, 0, 0), 81.481),
+        ((0, 255, 0), 144.553),
+        ((0, 0, 255), 40.966),
+        ((51, 102, 204), 16 + 13.0962 + 51.4212 + 19.9728),
+    ],
+)
+def test_luma_by_hand(colour: tuple[int, int, int], expected: float) -> None:
+    pixel = torch.tensor(colour, dtype=torch.float64).reshape(3, 1, 1)
+    assert float(images.luma(pixel)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ycbcr_matches_skimage() -> None:
+    ours = images.rgb_to_ycbcr(images.to_tensor(rgb(16, 17), CPU)).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(ours, rgb2ycbcr(rgb(16, 17)), rtol=0, atol=1e-9)
+
+
+def test_luma_is_the_first_plane_of_ycbcr() -> None:
+    image = images.to_tensor(rgb(), CPU)
+    assert torch.equal(images.luma(image), images.rgb_to_ycbcr(image)[:1])
+
+
+def test_ycbcr_and_back_gives_the_same_rgb() -> None:
+    image = images.to_tensor(rgb(16, 17), CPU)
+    back = images.ycbcr_to_rgb(images.rgb_to_ycbcr(image))
+    torch.testing.assert_close(back, image, rtol=0, atol=1e-11)
+
+
+def test_modcrop_keeps_the_top_left_multiple() -> None:
+    image = torch.arange(7 * 8).reshape(1, 7, 8)
+    assert torch.equal(images.modcrop(image, 3), image[:, :6, :6])
+    assert images.modcrop(image, 4).shape == (1, 4, 8)
+    assert images.modcrop(image, 1).shape == (1, 7, 8)
+
+
+def test_crop_border_cuts_each_side() -> None:
+    image = torch.arange(20).reshape(1, 4, 5)
+    assert images.crop_border(image, 1).tolist() == [[[6, 7, 8], [11, 12, 13]]]
+    assert images.crop_border(image, 0).shape == (1, 4, 5)
+
+
+@pytest.mark.parametrize("pixels", [rgb(), rgb()[..., 0]], ids=["RGB", "gray"])
+def test_pixels_survive_the_way_to_a_tensor_and_back(pixels: NDArray[np.uint8]) -> None:
+    tensor = images.to_tensor(pixels, CPU)
+    assert (tensor.ndim, tensor.dtype) == (3, torch.float64)
+    np.testing.assert_array_equal(images.to_pixels(tensor), pixels)
+
+
+def test_tensor_planes_are_red_green_blue() -> None:
+    pixels = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
+    assert images.to_tensor(pixels, CPU).tolist() == [[[1, 4]], [[2, 5]], [[3, 6]]]
+
+
+@pytest.mark.parametrize("pixels", [rgb(), rgb()[..., 0]], ids=["RGB", "gray"])
+def test_encoded_png_decodes_to_the_same_pixels(tmp_path: Path, pixels: NDArray[np.uint8]) -> None:
+    (tmp_path / "a.png").write_bytes(images.encode_png(pixels))
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), pixels)
+
+
+def test_sha256_of_abc_is_the_standards_own(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert images.sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
