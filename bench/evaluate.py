@@ -118,7 +118,7 @@ def _apply(
             f"{method.name} gave a tensor of shape {tuple(out.shape)}; expected {expected}: "
             "mend the method"
         )
-    if not bool(out.isfinite().all()):
+    if not bool(out.sum().isfinite()):
         raise InputError(
             f"{method.name} gave NaN or infinite pixels; mend the method or its weights"
         )

@@ -24,7 +24,7 @@ from zoo.errors import InputError
 
 
 @lru_cache(maxsize=128)
-def _decoded(path: Path, sha256: str) -> NDArray[np.uint8]:
+def decoded(path: Path, sha256: str) -> NDArray[np.uint8]:
     """Pixels of a file; the hash keeps a changed file from being taken for the old one."""
     return images.decode(path)
 
@@ -46,7 +46,7 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
     used = {name: metrics.load(name) for name in unit.names}
 
     def one(image: ImageFile) -> dict[str, float]:
-        pixels = _decoded(image.path, image.sha256)
+        pixels = decoded(image.path, image.sha256)
         try:
             found = evaluate(
                 pixels, unit.scale, unit.protocol, unit.method, module, used, unit.device

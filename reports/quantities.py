@@ -98,7 +98,7 @@ def exact(key: str, value: float, unit: str = "") -> str:
     if math.isnan(value):
         return "not measured"
     known = quantity(key)
-    digits = fixed(value, known.decimals + 2) if known.decimals else significant(value, 8)
+    digits = fixed(value, known.decimals + 2) if known.decimals else trimmed(significant(value, 8))
     return f"{digits} {unit}".rstrip()
 
 
@@ -108,25 +108,24 @@ def fixed(value: float, decimals: int) -> str:
     >>> fixed(40729.6, 2), fixed(-0.001, 2)
     ('40,729.60', '0.00')
     """
+    if math.isinf(value):
+        return "\N{INFINITY}" if value > 0 else f"{MINUS}\N{INFINITY}"
     text = f"{value:,.{decimals}f}"
     return text.replace("-", MINUS) if float(text.replace(",", "")) else text.removeprefix("-")
 
 
 def significant(value: float, figures: int) -> str:
-    """A number with that many significant figures, never in exponent form.
+    """A number with that many significant figures, or more where its whole part has more.
 
-    Whole numbers keep all their digits.
+    Never in exponent form.
 
     >>> significant(0.0321284, 4), significant(612.591, 4), significant(40729600, 4)
     ('0.03213', '612.6', '40,729,600')
     """
-    if math.isinf(value):
-        return "\N{INFINITY}" if value > 0 else f"{MINUS}\N{INFINITY}"
-    if not value:
-        return "0"
+    if not value or math.isinf(value):
+        return fixed(value, 0)
     magnitude = math.floor(math.log10(abs(float(f"{value:.{figures - 1}e}"))))
-    decimals = max(0, figures - 1 - magnitude)
-    return fixed(value, 0 if value == round(value) else decimals)
+    return fixed(value, max(0, figures - 1 - magnitude))
 
 
 def tolerance(value: float) -> str:

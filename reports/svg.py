@@ -23,7 +23,7 @@ def inline(figure: Figure, *, name: str, description: str) -> str:
     see it.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg")
     root = ET.fromstring(buffer.getvalue())  # noqa: S314 (matplotlib wrote it a moment ago)
     _drop(root, "metadata", "style")
     used = {target for element in root.iter() for target in _targets(element)}
@@ -36,7 +36,7 @@ def inline(figure: Figure, *, name: str, description: str) -> str:
 
 
 def _drop(root: ET.Element, *tags: str) -> None:
-    """Remove what a page has no use for; a style sheet in it would reach the whole page."""
+    """Remove what must not reach the page: the date in the metadata, style rules for all of it."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag.removeprefix(_SVG) in tags:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,26 +11,23 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="session")
-def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for all tests, so that a file is fetched and verified once."""
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache for all tests, apart from the user's own, so that a file is fetched once."""
     given = os.environ.get("SISRBENCH_TEST_CACHE")
-    return Path(given) if given else tmp_path_factory.mktemp("cache")
+    folder = Path(given) if given else tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SISRBENCH_CACHE", str(folder))
+        yield folder
 
 
-@pytest.fixture(autouse=True)
-def cache(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep every test's downloads out of the user's own cache."""
-    monkeypatch.setenv("SISRBENCH_CACHE", str(session_cache))
-    return session_cache
-
-
-@pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="session")
+def mirror() -> Iterator[Path]:
     """The folder of real images and weights; a test that asks for it is skipped without one."""
     given = os.environ.get("SISRBENCH_MIRROR")
     if not given:
         pytest.skip("SISRBENCH_MIRROR is not set: this needs the real images")
     folder = REPOSITORY / given
-    monkeypatch.setenv("SISRBENCH_MIRROR", str(folder))
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SISRBENCH_MIRROR", str(folder))
+        yield folder

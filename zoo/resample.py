@@ -110,50 +110,55 @@ def _outside(first: int, last: int, length: int, edges: Edges) -> list[int]:
     ]
 
 
-def _pad_rows(x: Tensor, before: int, after: int, edges: Edges) -> Tensor:
-    height = x.shape[-2]
-    if before <= 0 and after <= 0:
-        return x[..., -before : height + after, :]
-    pieces = [x[..., max(-before, 0) : height + min(after, 0), :]]
+def _steps(x: Tensor, dim: int, start: int, count: int, stride: int) -> Tensor:
+    """Every `stride`-th of dimension -2 or -1, `count` of them from `start`; a view."""
+    along = slice(start, start + stride * (count - 1) + 1, stride)
+    return x[..., along, :] if dim == -2 else x[..., along]
+
+
+def _pad(x: Tensor, dim: int, before: int, after: int, edges: Edges) -> Tensor:
+    """One dimension longer by `before` and `after`, or shorter where these are negative."""
+    length = x.shape[dim]
+    inside = x.narrow(dim, max(-before, 0), length + min(before, 0) + min(after, 0))
+    pieces = [inside]
     if before > 0:
-        index = torch.tensor(_outside(-before, 0, height, edges), device=x.device)
-        pieces.insert(0, x.index_select(-2, index))
+        index = torch.tensor(_outside(-before, 0, length, edges), device=x.device)
+        pieces.insert(0, x.index_select(dim, index))
     if after > 0:
-        index = torch.tensor(_outside(height, height + after, height, edges), device=x.device)
-        pieces.append(x.index_select(-2, index))
-    return torch.cat(pieces, dim=-2)
+        index = torch.tensor(_outside(length, length + after, length, edges), device=x.device)
+        pieces.append(x.index_select(dim, index))
+    return torch.cat(pieces, dim=dim) if len(pieces) > 1 else inside
 
 
-def _resize_rows(
-    x: Tensor, scale: Fraction, height: int, kernel: str, antialias: bool, edges: Edges
+def _resize(
+    x: Tensor, dim: int, scale: Fraction, length: int, kernel: str, antialias: bool, edges: Edges
 ) -> Tensor:
-    """Resize dimension -2 to `height`; sums run over the taps in order, so any device agrees."""
+    """Resize one dimension to `length`; sums run over the taps in order, so any device agrees."""
     table = phases(kernel, scale, antialias)
     period, stride = scale.numerator, scale.denominator
-    counts = [len(range(phase, height, period)) for phase in range(len(table))]
-    spans = [
-        (tap.offset, tap.offset + stride * (count - 1) + len(tap.weights))
-        for tap, count in zip(table, counts, strict=True)
-        if count
+    shared = [
+        (phase, tap, len(range(phase, length, period)))
+        for phase, tap in enumerate(table)
+        if phase < length
     ]
-    first = min(start for start, _ in spans)
-    last = max(stop for _, stop in spans)
-    padded = _pad_rows(x, -first, last - x.shape[-2], edges)
-    out = x.new_empty((*x.shape[:-2], height, x.shape[-1]))
-    for phase, (tap, count) in enumerate(zip(table, counts, strict=True)):
-        if not count:
-            continue
-        start, reach = tap.offset - first, stride * (count - 1) + 1
-        rows = [
-            padded[..., start + k : start + k + reach : stride, :] for k in range(len(tap.weights))
+    first = min(tap.offset for _, tap, _ in shared)
+    last = max(tap.offset + stride * (count - 1) + len(tap.weights) for _, tap, count in shared)
+    padded = _pad(x, dim, -first, last - x.shape[dim], edges)
+    shape = list(x.shape)
+    shape[dim] = length
+    out = x.new_empty(shape)
+    for phase, tap, count in shared:
+        into = _steps(out, dim, phase, count, period)
+        views = [
+            _steps(padded, dim, tap.offset - first + k, count, stride)
+            for k in range(len(tap.weights))
         ]
-        into = out[..., phase::period, :]
         if tap.weights == (1.0,):
-            into.copy_(rows[0])
+            into.copy_(views[0])
             continue
-        torch.mul(rows[0], tap.weights[0], out=into)
-        for row, weight in zip(rows[1:], tap.weights[1:], strict=True):
-            into.add_(row, alpha=weight)
+        torch.mul(views[0], tap.weights[0], out=into)
+        for view, weight in zip(views[1:], tap.weights[1:], strict=True):
+            into.add_(view, alpha=weight)
     return out
 
 
@@ -205,15 +210,11 @@ def imresize(
         raise InputError("imresize takes either a scale or a size; give exactly one of them")
     if min(scales) <= 0:
         raise InputError(f"cannot resize {width}x{height} pixels by {scales}; give sizes above 0")
-    columns_first = scales[1] < scales[0]
-    for columns in (True, False) if columns_first else (False, True):
-        axis = 1 if columns else 0
-        if columns:
-            x = x.transpose(-1, -2).contiguous()
-        if scales[axis] != 1:
-            x = _resize_rows(x, scales[axis], size[axis], kernel, antialias, edges)
-            if rounding == "each pass":
-                x = round_half_up(x)
-        if columns:
-            x = x.transpose(-1, -2).contiguous()
+    dims = (-1, -2) if scales[1] < scales[0] else (-2, -1)
+    for dim in dims:
+        if scales[dim] == 1:
+            continue
+        x = _resize(x, dim, scales[dim], size[dim], kernel, antialias, edges)
+        if rounding == "each pass":
+            x = round_half_up(x)
     return round_half_up(x) if rounding == "once" else x

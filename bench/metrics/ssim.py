@@ -63,7 +63,10 @@ def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
         raise InputError(
             f"{width}x{height} px are left to compare; SSIM needs 11x11: take a larger image"
         )
-    maps = torch.stack([sr, hr, sr.square().add_(hr.square()), sr * hr])  # (4, C, H, W)
+    maps = sr.new_empty((4, *sr.shape))
+    maps[0], maps[1] = sr, hr
+    torch.mul(sr, sr, out=maps[2]).addcmul_(hr, hr)
+    torch.mul(sr, hr, out=maps[3])
     if protocol.ssim == "3-D":
         maps = pad(maps, (RADIUS,) * 4, mode="replicate")
         maps = torch.einsum("dc,mchw->mdhw", _across_channels(hr), maps)

@@ -21,7 +21,6 @@ from zoo.srcnn import SRCNN
 ROOT = Path(__file__).parents[2]
 
 
-
 def photo(path: Path, size: tuple[int, int] = (40, 32), mode: str = "RGB") -> Path:
     """A small smooth picture that interpolation does well on."""
     rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
@@ -90,7 +89,19 @@ def test_an_average_is_the_mean_of_its_images(photos: Path, tmp_path: Path) -> N
 def test_a_finished_job_computes_nothing_and_says_so(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "o")
+    command = (
+        "run",
+        "-m",
+        "bicubic",
+        "-d",
+        photos,
+        "-s",
+        2,
+        "--repeat",
+        1,
+        "--out",
+        tmp_path / "o",
+    )
     run(*command)
     before = (tmp_path / "o" / "results.csv").read_bytes()
     capsys.readouterr()
@@ -100,7 +111,19 @@ def test_a_finished_job_computes_nothing_and_says_so(
 
 
 def test_a_changed_image_is_measured_anew(photos: Path, tmp_path: Path) -> None:
-    command = ("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "o")
+    command = (
+        "run",
+        "-m",
+        "bicubic",
+        "-d",
+        photos,
+        "-s",
+        2,
+        "--repeat",
+        1,
+        "--out",
+        tmp_path / "o",
+    )
     run(*command)
     before = (tmp_path / "o" / "results.csv").read_text()
     photo(photos / "waves.png", (44, 36))
@@ -331,14 +354,15 @@ def test_an_out_below_a_file_is_refused(
 def test_a_full_disk_is_said_and_leaves_no_half_file(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = ["run", "-m", "bicubic", "-d", str(photos), "-s", "2", "--repeat", "1"]
-    code = f"import sys; from bench import cli; sys.exit(cli.status({[*command, '--out', str(out)]!r}))"
+    arguments = [*command, "--out", str(out)]
+    code = f"import sys; from bench import cli; sys.exit(cli.status({arguments!r}))"
 
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 
     done = subprocess.run(
         [sys.executable, "-c", code],
-        preexec_fn=little_room,  # noqa: PLW1509
+        preexec_fn=little_room,
         capture_output=True,
         text=True,
         check=False,

@@ -55,7 +55,7 @@ def test_gray_has_two_dimensions(tmp_path: Path) -> None:
 
 
 def test_palette_is_looked_up(tmp_path: Path) -> None:
-    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), mode=None).convert("P")
+    image = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).convert("P")
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.save(tmp_path / "a.png")
     expected = [[[10, 20, 30], [200, 100, 50]], [[200, 100, 50], [10, 20, 30]]]
@@ -123,7 +123,7 @@ def test_other_pixels_are_refused_by_their_mode(tmp_path: Path, name: str, mode:
 def test_16_bit_png_is_refused(tmp_path: Path, colour: int, samples: int) -> None:
     row = b"\xff\xff" * samples * 3  # opaque where there is alpha
     (tmp_path / "a.png").write_bytes(png(16, colour, row, 3))
-    with pytest.raises(InputError, match=r"a\.png .*16|mode"):
+    with pytest.raises(InputError, match=r"a\.png .*(16|mode)"):
         images.decode(tmp_path / "a.png")
 
 
@@ -162,17 +162,13 @@ def test_no_truncation_gives_other_pixels(tmp_path: Path, kind: str) -> None:
     assert refused >= len(data) - 20  # a PNG's last bytes hold no pixels
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # Pillow warns before it gives up
-def test_tiff_cut_at_any_byte_is_refused_or_whole(tmp_path: Path) -> None:
-    data, path = encoded(Image.fromarray(rgb(3, 4)), "TIFF"), tmp_path / "cut.tif"
-    refused = 0
-    for length in range(len(data)):
-        path.write_bytes(data[:length])
-        try:
-            np.testing.assert_array_equal(images.decode(path), rgb(3, 4))
-        except InputError:
-            refused += 1
-    assert refused
+def test_tiff_whose_directory_is_cut_short_is_refused_by_name(tmp_path: Path) -> None:
+    data = bytearray(encoded(Image.new("RGB", (4, 3)), "TIFF"))
+    assert data[8] == 10
+    data[8] = 7  # of 10 tags; the image's size is no longer among what Pillow finds
+    (tmp_path / "cut.tif").write_bytes(data)
+    with pytest.raises(InputError, match=r"cut\.tif cannot be read: .*; fetch or export it again"):
+        images.decode(tmp_path / "cut.tif")
 
 
 def test_text_named_png_is_refused_by_name(tmp_path: Path) -> None:

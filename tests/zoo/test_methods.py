@@ -18,7 +18,7 @@ from zoo.method import Method
 from zoo.srcnn import SRCNN, from_mat
 
 ROOT = Path(__file__).parents[2]
-PLUGIN = '''
+PLUGIN = """
 from torch import nn
 from zoo.method import Method
 
@@ -27,7 +27,7 @@ NAMES = ("mine",)
 def method(name):
     return Method(name=name, citation="me", takes="interpolated", channels="any",
                   build=lambda scale, settings: nn.Identity())
-'''
+"""
 
 
 def _built(name: str, scale: int) -> tuple[Method, nn.Module]:

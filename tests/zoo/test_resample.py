@@ -38,9 +38,7 @@ def test_every_pixel_equals_the_lr_file_that_matlab_wrote(
         hr = images.to_tensor(
             images.decode(fetch.local_path(files.role("HR")[image])), torch.device("cpu")
         )
-        lr = imresize(
-            images.modcrop(hr, scale), Fraction(1, scale), edges=edges, rounding=rounding
-        )
+        lr = imresize(images.modcrop(hr, scale), Fraction(1, scale), edges=edges, rounding=rounding)
         published = images.to_tensor(images.decode(fetch.local_path(file)), torch.device("cpu"))
         differing += int((lr != published).sum())
     assert files.role(role)

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity
+from torch import Tensor, nn
+
+import zoo
+from bench import datasets, metrics, weights
+from bench.evaluate import evaluate, interpolate, prepare, super_resolve
+from bench.measure import measure
+from bench.plan import Wish, accuracy_units
+from bench.progress import Progress
+from bench.protocol import PROTOCOLS, Protocol, load
+from zoo.errors import InputError
+from zoo.method import Method
+
+CPU = torch.device("cpu")
+PSNR = {"psnr": metrics.load("psnr")}
+BOTH = {name: metrics.load(name) for name in ("psnr", "ssim")}
+RECOMPUTED = ("srcnn2014", "vdsr2016", "selfexsr2015", "rcan2018", "laljavid")
+Pixels = NDArray[np.uint8]
+Array = NDArray[np.float64]
+
+
+def photo(height: int, width: int, gray: bool = False, seed: int = 0) -> Pixels:
+    """Something with edges, gradients and full range, of odd sides if asked."""
+    rng = np.random.default_rng(seed)
+    smooth = gaussian_filter(rng.uniform(-1500, 1700, (height, width, 3)), (2, 2, 0))
+    pixels = np.clip(smooth, 0, 255).astype(np.uint8)
+    return pixels[..., 0].copy() if gray else pixels
+
+
+# The reference: MATLAB's imresize and rgb2ycbcr again, in NumPy, by protocol name.
+
+
+def cubic(x: Array) -> Array:
+    x = np.abs(x)
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
+
+
+def resize_rows(image: Array, length: int, mirror: bool) -> Array:
+    """One pass of imresize.m along the first dimension: its `contributions`, then the sums."""
+    size = image.shape[0]
+    scale = length / size
+    stretch = min(scale, 1.0)
+    u = np.arange(1, length + 1) / scale + 0.5 * (1 - 1 / scale)
+    left = np.floor(u - 2 / stretch)
+    indices = left[:, None] + np.arange(math.ceil(4 / stretch) + 2)
+    table = stretch * cubic(stretch * (u[:, None] - indices))
+    table /= table.sum(1, keepdims=True)
+    inside = np.r_[0:size, size - 1 : -1 : -1] if mirror else np.arange(size)
+    at = (indices - 1).astype(int)
+    at = inside[at % len(inside)] if mirror else at.clip(0, size - 1)
+    shape = (length, -1, *[1] * (image.ndim - 1))
+    return np.asarray((table.reshape(shape) * image[at]).sum(1))
+
+
+def half_up(x: Array) -> Array:
+    return np.clip(np.floor(x + 0.5), 0, 255)
+
+
+def imresize(image: Array, size: tuple[int, int], mirror: bool, uint8: bool) -> Array:
+    after = half_up if uint8 else np.asarray
+    rows = after(resize_rows(image, size[0], mirror))
+    columns = resize_rows(rows.swapaxes(0, 1), size[1], mirror).swapaxes(0, 1)
+    return np.asarray(after(columns))
+
+
+def to_y(image: Array) -> Array:
+    return image if image.ndim == 2 else image @ [65.481, 128.553, 24.966] / 255 + 16
+
+
+def cut(image: Array, border: int) -> Array:
+    return image[border : image.shape[0] - border, border : image.shape[1] - border]
+
+
+def bicubic_reference(pixels: Pixels, scale: int, name: str) -> tuple[Array, Array]:
+    """SR and HR as they are compared."""
+    if name == "laljavid":
+        height, width = pixels.shape[:2]
+        size = (width // scale, height // scale)
+        lr = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
+        sr = cv2.resize(lr, (width, height), interpolation=cv2.INTER_CUBIC)
+        return sr.astype(float), pixels.astype(float)
+    height, width = (side - side % scale for side in pixels.shape[:2])
+    low = (height // scale, width // scale)
+    hr, mirror = pixels[:height, :width].astype(float), name in ("vdsr2016", "rcan2018")
+    if name in ("srcnn2014", "vdsr2016"):
+        hr = half_up(to_y(hr))
+        sr = imresize(imresize(hr, low, mirror, False), (height, width), mirror, False)
+        sr = half_up(sr.clip(16, 235) if name == "vdsr2016" else sr)
+    else:
+        sr = imresize(imresize(hr, low, mirror, True), (height, width), mirror, True)
+        sr, hr = to_y(sr), to_y(hr)
+        if name == "selfexsr2015":
+            sr, hr = half_up(sr), half_up(hr)
+    return cut(sr, scale), cut(hr, scale)
+
+
+def measured(
+    pixels: Pixels, scale: int, protocol: Protocol, spec: str, used: dict[str, Any] = PSNR
+) -> dict[str, float]:
+    method, tag = zoo.load(spec)
+    module = weights.build(method, weights.choose(method, tag, scale), scale, CPU)
+    return evaluate(pixels, scale, protocol, method, module, used, CPU)
+
+
+@pytest.mark.parametrize("gray", [False, True], ids=["RGB", "gray"])
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("name", RECOMPUTED)
+def test_bicubic_psnr_equals_an_independent_chain(name: str, scale: int, gray: bool) -> None:
+    pixels = photo(61, 53, gray)
+    found = measured(pixels, scale, load(name), "bicubic")
+    sr, hr = bicubic_reference(pixels, scale, name)
+    expected = 10 * math.log10(255**2 / ((sr - hr) ** 2).mean())
+    assert list(found.values()) == pytest.approx([expected], rel=0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", RECOMPUTED)
+def test_bicubic_ssim_equals_an_independent_chain(name: str) -> None:
+    pixels = photo(60, 55)
+    found = measured(pixels, 3, load(name), "bicubic", BOTH)[f"ssim_{load(name).channel}"]
+    sr, hr = bicubic_reference(pixels, 3, name)
+    options: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "data_range": 255}
+    axis = -1 if sr.ndim == 3 else None
+    expected = structural_similarity(
+        hr, sr, channel_axis=axis, use_sample_covariance=False, **options
+    )
+    assert found == pytest.approx(expected, rel=0, abs=1e-9)
+
+
+# Methods of the test's own, to see what a method is given and what becomes of what it gives.
+
+
+class Toy(nn.Module):
+    """Whatever `function` makes of the input; keeps the last input."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.given = torch.empty(0)
+
+    def forward(self, x: Tensor) -> Any:
+        self.given = x
+        return self.function(x)
+
+
+def enlarged(scale: int) -> Any:
+    return lambda x: x.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+
+
+def toy(
+    takes: Literal["LR", "interpolated"] = "interpolated",
+    channels: Literal["luma", "RGB", "any"] = "any",
+) -> Method:
+    return Method(
+        name="toy",
+        citation="",
+        takes=takes,
+        channels=channels,
+        build=lambda scale, settings: nn.Identity(),
+    )
+
+
+def identity(scale: int, takes: str) -> Toy:
+    return Toy(enlarged(scale) if takes == "LR" else lambda x: x)
+
+
+@pytest.mark.parametrize("gray", [False, True], ids=["RGB-file", "gray-file"])
+@pytest.mark.parametrize("takes", ["LR", "interpolated"])
+@pytest.mark.parametrize("channels", ["luma", "RGB"])
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_any_method_is_measured_under_any_protocol(
+    name: str, channels: Any, takes: Any, gray: bool
+) -> None:
+    protocol, pixels = load(name), photo(52, 59, gray)
+    module = identity(3, takes)
+    found = evaluate(pixels, 3, protocol, toy(takes, channels), module, BOTH, CPU)
+    assert list(found) == [f"{metric}_{protocol.channel}" for metric in BOTH]
+    assert all(math.isfinite(value) for value in found.values())
+    small, full = (17, 19), (51, 57) if protocol.modcrop else (52, 59)
+    planes = 1 if channels == "luma" else 3
+    assert module.given.shape == (1, planes, *(small if takes == "LR" else full))
+
+
+@pytest.mark.parametrize("gray", [False, True], ids=["RGB-file", "gray-file"])
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_rgb_method_is_given_whole_levels(name: str, gray: bool) -> None:
+    module = identity(2, "LR")
+    evaluate(photo(40, 40, gray), 2, load(name), toy("LR", "RGB"), module, PSNR, CPU)
+    levels = module.given.double() * 255
+    torch.testing.assert_close(levels, levels.round(), rtol=0, atol=1e-9)
+    assert levels.max() > 100
+
+
+def test_luma_method_of_a_luma_protocol_is_given_fractions_of_levels() -> None:
+    module = identity(2, "LR")
+    evaluate(photo(40, 40), 2, load("srcnn2014"), toy("LR", "luma"), module, PSNR, CPU)
+    levels = module.given * 255
+    assert (levels - levels.round()).abs().max() > 0.4
+
+
+def test_vdsr2016_clips_what_a_method_is_given_and_srcnn2014_does_not() -> None:
+    pixels = photo(40, 40, gray=True)
+    ranges = []
+    for name in ("vdsr2016", "srcnn2014"):
+        module = identity(2, "interpolated")
+        evaluate(pixels, 2, load(name), toy(channels="luma"), module, PSNR, CPU)
+        ranges.append((float(module.given.min() * 255), float(module.given.max() * 255)))
+    assert ranges[0] == pytest.approx((16, 235))
+    assert ranges[1][0] < 1
+    assert ranges[1][1] > 254
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_gray_file_equals_its_rgb_copy_only_where_the_protocol_converts(name: str) -> None:
+    gray = photo(44, 44, gray=True)
+    copy = np.repeat(gray[..., None], 3, axis=2)
+    alone, copied = (measured(image, 2, load(name), "bicubic") for image in (gray, copy))
+    assert (alone == pytest.approx(copied, abs=1e-12)) is load(name).convert_gray
+
+
+def test_luma_method_on_rgb_keeps_the_chroma_that_bicubic_gives() -> None:
+    lr = photo(20, 23).astype(float)
+    planes = torch.from_numpy(lr).permute(2, 0, 1)
+    module = identity(2, "interpolated")
+    sr = super_resolve(planes, (40, 46), toy(channels="luma"), module, load("rcan2018"))
+    expected = imresize(lr, (40, 46), mirror=True, uint8=False)  # as YCbCr is linear in RGB
+    np.testing.assert_allclose(sr.permute(1, 2, 0).numpy(), expected, rtol=0, atol=1e-9)
+
+
+def test_rgb_method_on_gray_is_given_three_planes_and_averaged() -> None:
+    weights_of = torch.tensor([0.5, 1.0, 3.0], dtype=torch.float64).reshape(3, 1, 1)
+    lr = torch.from_numpy(photo(9, 8, gray=True).astype(float))[None]
+    sr = super_resolve(
+        lr, (18, 16), toy("LR", "RGB"), Toy(lambda x: enlarged(2)(x * weights_of)), load("rcan2018")
+    )
+    torch.testing.assert_close(sr, enlarged(2)(lr) * 1.5)
+
+
+def test_network_computes_in_its_own_precision_and_interpolation_in_double() -> None:
+    network, nothing = Toy(lambda x: x), Toy(lambda x: x)
+    network.layer = nn.Conv2d(1, 1, 1)
+    for module in (network, nothing):
+        evaluate(photo(30, 30), 2, load("srcnn2014"), toy(channels="luma"), module, PSNR, CPU)
+    assert (network.given.dtype, nothing.given.dtype) == (torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: x / 0 * 0, "toy gave NaN or infinite pixels"),
+        (lambda x: x + math.inf, "toy gave NaN or infinite pixels"),
+        (lambda x: x[..., 1:], r"toy gave a tensor of shape \(1, 1, 30, 29\); expected \(1, 1, 30"),
+        (lambda x: x[0], r"toy gave a tensor of shape \(1, 30, 30\); expected \(1, 1, 30, 30\)"),
+        (lambda x: [x], "toy gave a list; expected a tensor"),
+        (lambda x: None, "toy gave a NoneType; expected a tensor"),
+    ],
+    ids=["NaN", "infinity", "size", "dimensions", "list", "None"],
+)
+def test_what_a_method_gives_is_checked_and_blamed_by_name(function: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(photo(30, 30), 2, load("srcnn2014"), toy(), Toy(function), PSNR, CPU)
+
+
+def test_method_that_does_not_enlarge_is_blamed_by_name() -> None:
+    with pytest.raises(InputError, match=r"toy gave .*\(1, 3, 15, 15\); expected \(1, 3, 30, 30\)"):
+        evaluate(photo(30, 30), 2, load("rcan2018"), toy("LR"), Toy(lambda x: x), PSNR, CPU)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_one_pixel_is_too_little(name: str) -> None:
+    with pytest.raises(InputError, match="px leave nothing at x2; take a larger image"):
+        measured(photo(1, 1), 2, load(name), "bicubic")
+
+
+@pytest.mark.parametrize(("name", "side"), [("srcnn2014", 4), ("edsr2017-div2k", 16)])
+def test_image_that_the_border_eats_is_too_little(name: str, side: int) -> None:
+    with pytest.raises(InputError, match=f"{side}x{side} px leave nothing inside a border of"):
+        measured(photo(side, side), 2, load(name), "bicubic")
+    assert measured(photo(side + 2, side + 2), 2, load(name), "bicubic")
+
+
+def test_method_that_takes_lr_is_measured_where_sides_are_below_the_square_of_the_scale() -> None:
+    module = identity(4, "LR")
+    assert evaluate(photo(7, 9), 4, load("laljavid"), toy("LR"), module, PSNR, CPU)
+
+
+def test_opencv_lr_equals_cv2() -> None:
+    pixels = photo(31, 38)
+    _, lr = prepare(pixels, 3, load("laljavid"), toy(), CPU)
+    expected = cv2.resize(pixels, (12, 10), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(lr.permute(1, 2, 0).numpy(), expected)
+
+
+def test_half_precision_is_no_reason_to_call_a_large_image_infinite() -> None:
+    module = Toy(lambda x: x)
+    module.layer = nn.Conv2d(1, 1, 1).half()
+    found = evaluate(photo(420, 420), 2, load("srcnn2014"), toy(), module, PSNR, CPU)
+    assert found["psnr_y"] > 20
+
+
+@pytest.mark.parametrize(
+    ("kernel", "flag"),
+    [
+        ("nearest", cv2.INTER_NEAREST),
+        ("bilinear", cv2.INTER_LINEAR),
+        ("bicubic", cv2.INTER_CUBIC),
+        ("lanczos", cv2.INTER_LANCZOS4),
+    ],
+)
+def test_opencv_interpolation_equals_cv2(kernel: str, flag: int) -> None:
+    pixels = photo(12, 10)
+    planes = torch.from_numpy(pixels.astype(float)).permute(2, 0, 1)
+    sr = interpolate(planes, (37, 31), kernel, load("laljavid")).permute(1, 2, 0)
+    np.testing.assert_array_equal(sr.numpy(), cv2.resize(pixels, (31, 37), interpolation=flag))
+
+
+def average(spec: str, dataset: str, scale: int, protocol: str) -> dict[str, float]:
+    method, tag = zoo.load(spec)
+    wish = Wish(method, tag, scale, datasets.load(dataset, Progress()), load(protocol))
+    (unit,) = accuracy_units([wish], CPU, ("psnr", "ssim"))
+    return {
+        result.quantity.partition("_")[0]: float(result.value or 0)
+        for result in measure(unit, Progress())
+        if not result.image
+    }
+
+
+@pytest.mark.parametrize(
+    ("scale", "psnr", "ssim"),
+    [(2, "33.66", "0.9299"), (3, "30.39", "0.8682"), (4, "28.42", "0.8104")],
+)
+def test_bicubic_on_set5_is_what_vdsr_printed(
+    scale: int, psnr: str, ssim: str, mirror: Path
+) -> None:
+    found = average("bicubic", "set5", scale, "vdsr2016")
+    assert (f"{found['psnr']:.2f}", f"{found['ssim']:.4f}") == (psnr, ssim)
+
+
+@pytest.mark.parametrize(
+    ("spec", "dataset", "scale", "protocol", "psnr"),
+    [
+        ("bicubic", "set5", 2, "rcan2018", "33.67"),
+        ("nearest", "set5", 4, "laljavid", "23.46"),
+        ("nearest", "set14", 4, "laljavid", "21.44"),
+        ("bicubic", "set14", 3, "vdsr2016", "27.55"),
+    ],
+)
+def test_average_is_what_was_published(
+    spec: str, dataset: str, scale: int, protocol: str, psnr: str, mirror: Path
+) -> None:
+    assert f"{average(spec, dataset, scale, protocol)['psnr']:.2f}" == psnr

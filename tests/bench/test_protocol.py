@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any
+
+import pytest
+
+from bench import protocol
+from bench.protocol import PROTOCOLS, Protocol
+from zoo.errors import InputError
+
+NAMES = ["srcnn2014", "vdsr2016", "selfexsr2015", "rcan2018", "edsr2017-div2k", "laljavid"]
+OTHER: dict[str, Any] = {
+    "degrade": "RGB",
+    "resize": "uint8",
+    "edges": "mirror",
+    "kernel": "bilinear",
+    "antialias": False,
+    "clip_interpolated": (16.0, 235.0),
+    "modcrop": False,
+    "channel": "rgb",
+    "round_luma": False,
+    "convert_gray": True,
+    "round_sr": False,
+    "border_per_scale": 2,
+    "border_extra": 6,
+    "pooling": "PSNR of mean MSE",
+    "ssim": "3-D",
+}
+"""For each rule, a value that srcnn2014 does not have."""
+
+
+def test_every_pinned_protocol_is_named() -> None:
+    assert set(NAMES) <= set(PROTOCOLS)
+    assert all(PROTOCOLS[name].name == name for name in PROTOCOLS)
+
+
+def test_hashes_are_all_distinct() -> None:
+    assert len({known.sha256 for known in PROTOCOLS.values()}) == len(PROTOCOLS)
+
+
+@pytest.mark.parametrize(
+    "rule", [field.name for field in fields(Protocol) if field.name not in ("name", "source")]
+)
+def test_hash_changes_with_the_rule(rule: str) -> None:
+    known = protocol.load("srcnn2014")
+    assert getattr(known, rule) != OTHER[rule]
+    assert replace(known, **{rule: OTHER[rule]}).sha256 != known.sha256
+
+
+@pytest.mark.parametrize("label", ["name", "source"])
+def test_hash_does_not_change_with_the_label(label: str) -> None:
+    known = protocol.load("srcnn2014")
+    assert replace(known, **{label: "other"}).sha256 == known.sha256
+
+
+def test_named_protocols_are_frozen() -> None:
+    known = protocol.load("vdsr2016")
+    with pytest.raises(FrozenInstanceError):
+        known.edges = "replicate"  # type: ignore[misc]
+
+
+def test_unknown_protocol_suggests_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"no protocol 'vdsr2017'; did you mean 'vdsr2016'.*\?"):
+        protocol.load("vdsr2017")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("srcnn2014", [2, 3, 4]), ("edsr2017-div2k", [8, 9, 10]), ("laljavid", [0, 0, 0])],
+)
+def test_border_at_each_scale(name: str, expected: list[int]) -> None:
+    assert [protocol.load(name).border(scale) for scale in (2, 3, 4)] == expected
+
+
+def test_psnr_is_named_after_the_channel() -> None:
+    assert protocol.load("srcnn2014").psnr == "psnr_y"
+    assert protocol.load("laljavid").psnr == "psnr_rgb"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_protocol_says_where_its_rules_come_from(name: str) -> None:
+    assert protocol.load(name).source

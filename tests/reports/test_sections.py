@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from reports.sections import (
+    accuracy_against_cost,
+    averages,
+    costs,
+    environment,
+    per_image,
+    summary,
+    verdicts,
+)
+from reports.tables import Tables, clean
+
+Make = Callable[..., dict[str, Any]]
+MakeTable = Callable[..., pd.DataFrame]
+
+DASH = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+NOTHING = pd.DataFrame()
+
+
+def words(fragment: str | None) -> str:
+    """A fragment's visible text."""
+    assert fragment is not None
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", fragment)).split())
+
+
+def table_lines(fragment: str | None) -> list[str]:
+    """The visible text of each row of the fragment's tables."""
+    assert fragment is not None
+    return [words(line) for line in re.findall(r"<tr.*?</tr>", fragment, re.DOTALL)]
+
+
+def of(results: pd.DataFrame, runs: pd.DataFrame = NOTHING) -> Tables:
+    return clean(results, NOTHING, runs)
+
+
+def judged(found: pd.DataFrame) -> Tables:
+    return clean(NOTHING, found, NOTHING)
+
+
+def test_summary_counts_the_verdicts(verdicts: pd.DataFrame) -> None:
+    shown = words(summary.render(judged(verdicts)))
+    assert shown.startswith(
+        "2 of 3 measured cells reproduced; 1 claim inconsistent; 1 not measured."
+    )
+
+
+def test_summary_counts_each_paper_table(verdicts: pd.DataFrame) -> None:
+    other = verdicts.head(1).assign(table="vdsr2016", title="VDSR, Table 2")
+    lines = table_lines(summary.render(judged(pd.concat([verdicts, other]))))
+    assert lines[1] == "Set5: PSNR srcnn2014_set5 2 1 1 1"
+    assert lines[2] == "VDSR, Table 2 vdsr2016 1 0 0 0"
+
+
+def test_summary_gives_the_bar_in_proportion(verdicts: pd.DataFrame) -> None:
+    fragment = summary.render(judged(verdicts)) or ""
+    grown = re.findall(r'class="(\w+)" style="flex-grow: (\d+)"', fragment)
+    assert grown == [
+        ("reproduced", "2"),
+        ("deviates", "1"),
+        ("inconsistent", "1"),
+        ("unmeasured", "1"),
+    ]
+
+
+def test_verdicts_are_laid_out_like_the_paper(verdicts: pd.DataFrame) -> None:
+    lines = table_lines(verdicts_section(verdicts))
+    assert lines == [
+        "image SRCNN SC",
+        f"set5 {TIMES}2",
+        f"baby 38.30 \N{CHECK MARK} 38.30 34.29 {DASH}",
+        "foreman 33.35 \N{BALLOT X} 33.40 +0.050",
+        "average 36.34 \N{CHECK MARK} 36.34",
+        f"set5 {TIMES}3",
+        "average 31.42 !",
+    ]
+
+
+def verdicts_section(found: pd.DataFrame) -> str | None:
+    return verdicts.render(judged(found))
+
+
+def test_each_quantity_of_a_paper_table_has_its_block(
+    a_verdict: Make, as_verdicts: MakeTable
+) -> None:
+    both = as_verdicts(
+        a_verdict(),
+        a_verdict(
+            quantity="seconds",
+            unit="s",
+            printed="7.0",
+            claimed=7.0,
+            measured=0.0123,
+            tolerance=0.05,
+        ),
+    )
+    fragment = verdicts_section(both) or ""
+    assert re.findall(r"<caption>(.*?)</caption>", fragment) == [
+        "PSNR (Y), dB; tolerance \N{PLUS-MINUS SIGN}0.005 dB.",
+        "seconds; tolerance \N{PLUS-MINUS SIGN}0.05 s.",
+    ]
+    assert "0.0123" in fragment
+
+
+def test_table_of_averages_names_dataset_and_scale_in_each_line(
+    a_verdict: Make, as_verdicts: MakeTable
+) -> None:
+    found = as_verdicts(a_verdict(), a_verdict(dataset="set14"), a_verdict(scale=3))
+    heads = [line.split(" 36.34")[0] for line in table_lines(verdicts_section(found))]
+    assert heads == ["dataset SRCNN", f"set5 {TIMES}2", f"set5 {TIMES}3", f"set14 {TIMES}2"]
+
+
+def test_claims_without_a_dataset_are_listed(a_verdict: Make, as_verdicts: MakeTable) -> None:
+    claim = a_verdict(
+        dataset="",
+        quantity="multiplies_per_input_px",
+        unit="M",
+        printed="0.032128",
+        claimed=0.032128,
+        measured=0.032129,
+        tolerance=5e-7,
+        verdict="deviates",
+        reason="one more multiply",
+    )
+    fragment = verdicts_section(as_verdicts(claim))
+    assert table_lines(fragment)[1] == (
+        f"SRCNN {TIMES}2 multiplies per input px, M 0.032128 0.032129 +0.0000010 "
+        "\N{PLUS-MINUS SIGN}0.0000005 \N{BALLOT X} deviates"
+    )
+
+
+def test_same_reasons_are_counted_once(a_verdict: Make, as_verdicts: MakeTable) -> None:
+    missing = {"verdict": "not measured", "measured": math.nan, "reason": "no weights"}
+    rows = [a_verdict(**missing, image=f"image {i}") for i in range(7)]
+    shown = words(verdicts_section(as_verdicts(*rows)))
+    assert f"{DASH} 7 not measured: no weights SRCNN" in shown
+
+
+def test_protocols_are_named_where_a_table_mixes_them(
+    a_verdict: Make, as_verdicts: MakeTable
+) -> None:
+    other = a_verdict(label="EDSR", method="edsr", protocol="rcan2018")
+    assert "rcan2018" in table_lines(verdicts_section(as_verdicts(a_verdict(), other)))[0]
+    assert "rcan2018" not in table_lines(verdicts_section(as_verdicts(other)))[0]
+
+
+def test_verdict_nobody_foresaw_is_shown(a_verdict: Make, as_verdicts: MakeTable) -> None:
+    shown = words(verdicts_section(as_verdicts(a_verdict(verdict="disputed", reason="by whom"))))
+    assert "? 1 disputed: by whom" in shown
+
+
+def test_figure_has_a_panel_for_each_cost_and_scale(
+    results: pd.DataFrame, runs: pd.DataFrame
+) -> None:
+    fragment = accuracy_against_cost.render(of(results, runs)) or ""
+    assert fragment.count("<svg") == 4
+    assert fragment.count("seconds on EPYC 9654, 16 threads</text>") == 2
+
+
+def test_cost_includes_interpolation_and_elementwise_multiplies(
+    a_result: Make, as_results: MakeTable
+) -> None:
+    per_px = "multiplies_per_input_px"
+    fragment = accuracy_against_cost.render(
+        of(
+            as_results(
+                a_result(
+                    method="a", dataset="d", protocol="p", quantity="psnr_y", value=30.0, unit="dB"
+                ),
+                a_result(method="a", quantity=per_px, value=1.0, unit="M"),
+                a_result(
+                    method="a",
+                    protocol="p",
+                    quantity=f"interpolation_{per_px}",
+                    value=0.5,
+                    unit="M",
+                ),
+                a_result(
+                    method="a",
+                    protocol="q",
+                    quantity=f"interpolation_{per_px}",
+                    value=9.0,
+                    unit="M",
+                ),
+                a_result(method="a", quantity=f"elementwise_{per_px}", value=0.25, unit="M"),
+            )
+        )
+    )
+    assert "a at 1.750, 30.00 (on the Pareto front)" in (fragment or "")
+
+
+def test_methods_without_a_known_cost_are_named(results: pd.DataFrame, runs: pd.DataFrame) -> None:
+    no_cost = (results["method"] == "k-svd") & (results["quantity"] == "multiplies_per_input_px")
+    fragment = accuracy_against_cost.render(of(results[~no_cost], runs))
+    assert "multiplies per input px, M not known: k-svd" in words(fragment)
+
+
+def test_times_of_two_machines_share_no_panel(results: pd.DataFrame, runs: pd.DataFrame) -> None:
+    gpu = results[results["quantity"] == "seconds"].assign(run="run-2")
+    named = pd.DataFrame([("run-2", "device", "H200")], columns=["run", "key", "value"])
+    fragment = accuracy_against_cost.render(of(pd.concat([results, gpu]), pd.concat([runs, named])))
+    assert (fragment or "").count("<svg") == 6
+    assert (fragment or "").count("seconds on H200</text>") == 2
+
+
+def test_there_is_no_figure_without_costs(results: pd.DataFrame) -> None:
+    assert accuracy_against_cost.render(of(results[results["dataset"] != ""])) is None
+
+
+def test_averages_mark_the_best_and_the_second(results: pd.DataFrame) -> None:
+    fragment = averages.render(of(results)) or ""
+    assert table_lines(fragment)[:2] == ["method set5", f"{TIMES}2 {TIMES}3"]
+    marked = re.findall(r'<span class="(best|second)" title="[^"]*">([\d.]+)</span>', fragment)
+    # Set5 averages of SRCNN 36.344 and of K-SVD 35.744, 4 dB less at the next scale.
+    assert [(rank, text) for rank, text in marked if not text.startswith("0")] == [
+        ("second", "35.74"),
+        ("second", "31.74"),
+        ("best", "36.34"),
+        ("best", "32.34"),
+    ]
+
+
+def test_averages_of_two_protocols_stand_in_two_tables(results: pd.DataFrame) -> None:
+    other = results.assign(protocol="vdsr2016")
+    fragment = averages.render(of(pd.concat([results, other]))) or ""
+    captions = re.findall(r"protocol <b>(\w+)</b>", fragment)
+    assert captions == ["srcnn2014", "vdsr2016"]
+
+
+def test_values_that_are_missing_are_explained(results: pd.DataFrame) -> None:
+    shown = words(averages.render(of(results)))
+    assert f"{DASH} 1 not measured: no dictionary was published sc" in shown
+
+
+def test_full_digits_are_in_the_tooltip(results: pd.DataFrame) -> None:
+    assert 'title="36.3440 dB, best">36.34<' in (averages.render(of(results)) or "")
+
+
+def test_costs_show_the_spread_and_say_what_it_is(
+    results: pd.DataFrame, runs: pd.DataFrame
+) -> None:
+    fragment = costs.render(of(results, runs))
+    assert "\N{PLUS-MINUS SIGN} the interquartile range" in words(fragment)
+    line = next(line for line in table_lines(fragment) if line.startswith("k-svd"))
+    assert line == f"k-svd t91 {TIMES}2 0.05 0.00004 12,500 1.20 \N{PLUS-MINUS SIGN} 0.06"
+
+
+def test_costs_of_two_machines_stand_in_two_columns(
+    a_result: Make, as_results: MakeTable, runs: pd.DataFrame
+) -> None:
+    timed = {"method": "a", "quantity": "seconds", "unit": "s"}
+    two = as_results(a_result(**timed, value=1.0), a_result(**timed, value=0.5, run="run-2"))
+    lines = table_lines(costs.render(of(two, runs)))
+    assert lines == [
+        "method scale seconds EPYC 9654, 16 threads seconds run-2",
+        f"a {TIMES}2 1.00 0.500",
+    ]
+
+
+def test_images_are_folded_away_with_the_average_last(results: pd.DataFrame) -> None:
+    fragment = per_image.render(of(results)) or ""
+    assert fragment.count("<details>") == 2
+    heads = [line.split()[0] for line in table_lines(fragment)[:7]]
+    assert heads == ["image", "baby", "bird", "butterfly", "head", "woman", "average"]
+
+
+def test_there_is_no_fold_without_images(results: pd.DataFrame) -> None:
+    assert per_image.render(of(results[results["image"] == ""])) is None
+
+
+def test_environment_warns_of_comparing_across_protocols(
+    results: pd.DataFrame, runs: pd.DataFrame
+) -> None:
+    shown = words(environment.render(of(results, runs)))
+    assert "A comparison across protocols is not a comparison" in shown
+    assert "torch 2.9.0" in shown
+
+
+def test_environment_tells_what_differs_between_runs(
+    results: pd.DataFrame, runs: pd.DataFrame
+) -> None:
+    second = runs.assign(run="run-2").replace({"2.9.0": "2.10.0"})
+    lines = table_lines(environment.render(of(results, pd.concat([runs, second]))))
+    assert "processor EPYC 9654" in lines
+    assert "torch 2.9.0 2.10.0" in lines
+
+
+def test_environment_counts_cells_that_were_measured_twice(
+    results: pd.DataFrame, runs: pd.DataFrame
+) -> None:
+    again = results[results["quantity"] == "parameters"].assign(run="run-2")
+    shown = words(environment.render(of(pd.concat([results, again]), runs)))
+    assert "8 cells were measured in more than one run" in shown
