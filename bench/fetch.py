@@ -143,7 +143,9 @@ def _fetch_one(file: RemoteFile) -> None:
                 f"{file.sha256[:12]}...; nothing was kept: try another mirror"
             ) from error
         except OSError as error:
-            raise FetchError(f"cannot write {path}: {error.strerror}; free or move it") from error
+            raise FetchError(
+                f"cannot write {path}: {error.strerror}; free the disk, or set SISRBENCH_CACHE"
+            ) from error
     raise FetchError(
         f"cannot download {path.name}: {'; '.join(failures)}; run again with a network, "
         "or set SISRBENCH_MIRROR to a folder that holds it"
