@@ -41,6 +41,9 @@ def degrade(hr: Tensor, scale: int, protocol: Protocol, *, eight_bit: bool) -> T
     size = (height // scale, width // scale)
     if protocol.resize == "opencv":
         return _opencv_resize(hr, size, protocol.kernel)
+    rounding: Rounding = "none"
+    if eight_bit:
+        rounding = "once" if scale in protocol.round_lr_once_at else "each pass"
     exact = (height % scale, width % scale) == (0, 0)
     return imresize(
         hr,
@@ -49,7 +52,7 @@ def degrade(hr: Tensor, scale: int, protocol: Protocol, *, eight_bit: bool) -> T
         kernel=protocol.kernel,
         antialias=protocol.antialias,
         edges=protocol.edges,
-        rounding="each pass" if eight_bit else "none",
+        rounding=rounding,
     )
 
 

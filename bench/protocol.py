@@ -36,6 +36,8 @@ class Protocol:
     """The kernel that makes LR."""
     antialias: bool = True
     """Whether MATLAB's kernel is stretched when shrinking."""
+    round_lr_once_at: tuple[int, ...] = ()
+    """Scales at which 8-bit LR is rounded only at the end: the shared benchmark files at x8."""
     clip_interpolated: tuple[float, float] | None = None
     """Range, in [0, 255], that interpolated luma is clipped to before a method sees it."""
     modcrop: bool = True
@@ -107,6 +109,7 @@ _NAMED = (
         degrade="RGB",
         resize="uint8",
         edges="mirror",
+        round_lr_once_at=(8,),
         channel="y",
         round_luma=False,
     ),
@@ -117,6 +120,7 @@ _NAMED = (
         degrade="RGB",
         resize="uint8",
         edges="mirror",
+        round_lr_once_at=(8,),
         channel="rgb",
         convert_gray=True,
         border_extra=6,

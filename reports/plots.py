@@ -110,8 +110,14 @@ def described(points: Sequence[Point], title: str, x_label: str, y_label: str) -
     return f"{title}: {y_label} against {x_label}. {'; '.join(listed)}."
 
 
+_LABEL_SHARE = 0.17
+"""The width of a tick's label as a share of the axis."""
+
+
 def ticks(low: float, high: float) -> list[float]:
     """At most six round numbers from low to high: decades, or 1, 2, 5 where few of those fit.
+
+    None is so near to the one before it that their labels would touch.
 
     >>> ticks(0.02, 30)
     [0.1, 1.0, 10.0]
@@ -125,7 +131,12 @@ def ticks(low: float, high: float) -> list[float]:
         inside = [tick for tick in found if low <= tick <= high]
         if len(inside) > 2:
             break
-    return inside[:: max(1, math.ceil(len(inside) / 6))]
+    apart = _LABEL_SHARE * math.log(high / low)
+    kept: list[float] = []
+    for tick in inside:
+        if not kept or math.log(tick / kept[-1]) >= apart:
+            kept.append(tick)
+    return kept
 
 
 def _front(points: Sequence[Point]) -> list[bool]:

@@ -28,6 +28,8 @@ def mirror() -> Iterator[Path]:
     if not given:
         pytest.skip("SISRBENCH_MIRROR is not set: this needs the real images")
     folder = REPOSITORY / given
+    if not folder.is_dir():
+        pytest.fail(f"SISRBENCH_MIRROR is {given!r}, which is no folder; mend or unset it")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SISRBENCH_MIRROR", str(folder))
         yield folder

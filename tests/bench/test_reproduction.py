@@ -8,10 +8,25 @@ import pandas as pd
 import pytest
 import torch
 
-from bench import compare, engine, fetch, published
+import zoo
+from bench import (
+    compare,
+    datasets,
+    engine,
+    evaluate,
+    fetch,
+    images,
+    measure,
+    plan,
+    protocol,
+    published,
+    weights,
+)
 from bench.progress import Progress
 from bench.reproduction import Reproduction
 from bench.store import Store
+
+CPU = torch.device("cpu")
 
 
 def _verdicts(names: tuple[str, ...], out: Path) -> pd.DataFrame:
@@ -75,6 +90,34 @@ def test_what_is_not_here_is_not_measured_and_says_why(edsr: pd.DataFrame) -> No
     assert set(reasons["bicubic", "div2k-val"]) == {"no dataset 'div2k-val'"}
     assert all("cannot download img" in text
                for text in reasons["bicubic", "urban100"])  # fmt: skip
+
+
+def test_the_number_of_threads_changes_no_digit_of_psnr(mirror: Path) -> None:
+    method, tag = zoo.load("srcnn-9-1-5")
+    rules = protocol.load("srcnn2014")
+    wish = plan.Wish(method, tag, 2, datasets.load("set5", Progress()), rules)
+    (unit,) = plan.accuracy_units([wish], torch.device("cpu"), ["psnr"])
+    weights.fetch_missing(method, unit.chosen, Progress())
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 2):
+            torch.set_num_threads(count)
+            found.append([result.value for result in measure.measure(unit, Progress())])
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1] == found[2]
+
+
+def test_benchmark_lr_is_what_the_rcan_rules_make(mirror: Path) -> None:
+    manifest = datasets.manifest("set5")
+    fetch.fetch_missing("set5", [file for _, _, file in manifest.files], Progress())
+    for scale in (2, 3, 4, 8):
+        for image, file in manifest.role(f"LR_x{scale}_benchmark").items():
+            pixels = images.decode(fetch.local_path(manifest.role("HR")[image]))
+            _, lr = evaluate.prepare(
+                pixels, scale, protocol.load("rcan2018"), zoo.load("bicubic")[0], CPU
+            )
+            assert (images.to_pixels(lr) == images.decode(fetch.local_path(file))).all()
 
 
 def test_a_time_of_another_machine_is_not_judged(srcnn: pd.DataFrame) -> None:
