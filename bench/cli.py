@@ -462,12 +462,11 @@ def _print_verdicts(verdicts: pd.DataFrame) -> None:
     for name, rows in verdicts.groupby("table", sort=False):
         counted.add_row(str(name), *(str(int((rows["verdict"] == kind).sum())) for kind in kinds))
     _console().print(counted)
-    told = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))].astype(str)
-    for row in told.itertuples():
-        place = f"{row.dataset} x{row.scale} {row.image or 'average'}".strip()
-        click.echo(
-            f"  {row.verdict}: {row.label} {place} {row.quantity} {row.printed}: {row.reason}"
-        )
+    told = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))]
+    for row in told.to_dict("records"):
+        place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
+        claimed = f"{row['label']} {place} {row['quantity']} {row['printed']}"
+        click.echo(f"  {row['verdict']}: {claimed}: {row['reason']}")
 
 
 def _print_place(out: Path) -> None:

@@ -112,16 +112,13 @@ def _apply(
     out = forward(lr, size, method, module, protocol, eight_bit=eight_bit)
     if not isinstance(out, Tensor):
         raise InputError(f"{method.name} gave a {type(out).__name__}; expected a tensor")
-    if method.takes == "LR":
-        factor = size[0] // lr.shape[-2]
-        size = (lr.shape[-2] * factor, lr.shape[-1] * factor)
     expected = (1, lr.shape[0], *size)
     if tuple(out.shape) != expected:
         raise InputError(
             f"{method.name} gave a tensor of shape {tuple(out.shape)}; expected {expected}: "
             "mend the method"
         )
-    if not bool(out.sum().isfinite()):
+    if not bool(out.sum(dtype=torch.float64).isfinite()):
         raise InputError(
             f"{method.name} gave NaN or infinite pixels; mend the method or its weights"
         )
@@ -135,7 +132,7 @@ def super_resolve(
 
     A luma method gets the luma of an RGB image, and the chroma is interpolated bicubically. An
     RGB method gets a grayscale image in three channels, and its three outputs are averaged.
-    `size` is the HR size; a method that takes LR gives scale * (h, w).
+    `size` is that of SR: scale * (h, w), or the HR size where a protocol interpolates to it.
     """
     if method.channels == "luma" and lr.shape[0] == 3:
         ycbcr = images.rgb_to_ycbcr(lr)
@@ -220,5 +217,7 @@ def evaluate(
     """Every metric of one HR image, (H, W) or (H, W, 3) uint8, by its quantity."""
     hr, lr = prepare(pixels, scale, protocol, method, device)
     size = (hr.shape[-2], hr.shape[-1])
+    if method.takes == "LR":
+        size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
     sr = super_resolve(lr, size, method, module, protocol)
     return compare(sr, hr, scale, protocol, metrics)

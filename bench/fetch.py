@@ -8,12 +8,12 @@ be another's mirror. `SISRBENCH_MIRROR` names a folder or an address of that lay
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def _fetch_one(file: RemoteFile) -> None:
                 known_hash=f"sha256:{file.sha256}",
                 fname=path.name,
                 path=path.parent,
-                downloader=_download,
+                downloader=partial(_download, part=path.with_name(f"{path.name}.part")),
             )
             return
         except requests.RequestException as error:
@@ -144,7 +144,7 @@ def _fetch_one(file: RemoteFile) -> None:
             ) from error
         except OSError as error:
             raise FetchError(
-                f"cannot write {path}: {error.strerror}; free the disk, or set SISRBENCH_CACHE"
+                f"cannot place {path}: {error.strerror}; free the disk, or set SISRBENCH_CACHE"
             ) from error
     raise FetchError(
         f"cannot download {path.name}: {'; '.join(failures)}; run again with a network, "
@@ -169,24 +169,21 @@ def _reason(error: requests.RequestException) -> str:
     return "no connection"
 
 
-def _download(url: str, output_file: Any, _: Any) -> None:
-    """Pooch's downloader interface: copy a mirror's file, or continue a partial download."""
-    target = Path(output_file)
+def _download(url: str, output_file: Any, _: Any, *, part: Path) -> None:
+    """Pooch's downloader interface: copy a mirror's file, or continue the `part` that is there."""
     if url.startswith("file://"):
-        shutil.copyfile(unquote(url.removeprefix("file://")), target)
+        shutil.copyfile(unquote(url.removeprefix("file://")), output_file)
         return
-    # Pooch's own temporary name differs at every try, so a part is known by the address.
-    part = target.parent / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
     had = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={had}-"} if had else {}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             part.unlink()
-            _download(url, output_file, _)
+            _download(url, output_file, _, part=part)
             return
         answer.raise_for_status()
         continued = answer.status_code == requests.codes.partial_content
         with part.open("ab" if continued else "wb") as file:
-            for piece in answer.iter_content(1 << 16):
+            for piece in answer.iter_content(1 << 14):
                 file.write(piece)
-    shutil.move(part, target)
+    shutil.move(part, output_file)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +45,33 @@ def decode(path: Path) -> NDArray[np.uint8]:
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise InputError(f"{path} holds {frames} frames; give a single image")
+            _refuse_other_depths(image, path)
             image.load()
             return _pixels(image, path)
     except UnidentifiedImageError:
         raise InputError(f"{path} is not an image, whatever its name says; remove it") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} cannot be read: {reason}; fetch or export it again") from error
+
+
+def _refuse_other_depths(image: Image.Image, path: Path) -> None:
+    """Refuse samples of other than 8 bits, which Pillow would scale to 8 without a word.
+
+    Its raw modes say what the file holds: `RGB;16B` is 16 bits, `L;4` is 4; a PPM's is its
+    largest value.
+    """
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        return
+    for tile in getattr(image, "tile", ()):
+        raw = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        other = any(isinstance(part, str) and re.search(r";\d", part) for part in raw)
+        if other or (tile.codec_name.startswith("ppm") and raw[-1] != 255):
+            raise InputError(
+                f"{path} has samples of {raw[0]} (mode {image.mode}), not 8 bits; convert it first"
+            )
 
 
 def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:

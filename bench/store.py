@@ -25,12 +25,18 @@ FORMAT = 1
 FILE = "results.sqlite"
 
 _TABLES = """
-CREATE TABLE runs (id TEXT PRIMARY KEY, facts TEXT, command TEXT, started TEXT, ended TEXT);
-CREATE TABLE units (key TEXT PRIMARY KEY, run TEXT, label TEXT, finished TEXT);
-CREATE TABLE results (unit_key TEXT, method TEXT, weights TEXT, scale INTEGER, dataset TEXT,
-    image TEXT, protocol TEXT, quantity TEXT, value REAL, unit TEXT, spread REAL, source TEXT,
-    run TEXT, note TEXT);
-CREATE INDEX results_of_unit ON results (unit_key);
+CREATE TABLE IF NOT EXISTS runs (
+    id TEXT PRIMARY KEY, facts TEXT, command TEXT, started TEXT, ended TEXT
+);
+CREATE TABLE IF NOT EXISTS units (
+    key TEXT PRIMARY KEY, run TEXT, label TEXT, finished TEXT
+);
+CREATE TABLE IF NOT EXISTS results (
+    unit_key TEXT, method TEXT, weights TEXT, scale INTEGER, dataset TEXT, image TEXT,
+    protocol TEXT, quantity TEXT, value REAL, unit TEXT, spread REAL, source TEXT, run TEXT,
+    note TEXT
+);
+CREATE INDEX IF NOT EXISTS results_of_unit ON results (unit_key);
 """
 
 
@@ -51,17 +57,25 @@ class Store:
         with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self.path, timeout=60)
+        try:
+            self._check()
+        except InputError:
+            self.close()
+            raise
+
+    def _check(self) -> None:
+        """Make the tables of a new file, or see that an old one is of this format."""
+        with self._explained():
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, FORMAT):
+            if version == 0:
+                self._database.executescript(
+                    f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
+                )
+            elif version != FORMAT:
                 raise InputError(
                     f"{self.path} is a store of format {version}, this sisrbench reads {FORMAT}; "
                     "give another --out"
                 )
-            if version == 0:
-                with self._database:
-                    self._database.executescript(
-                        f"BEGIN; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
-                    )
 
     def close(self) -> None:
         """Close the file."""
@@ -92,17 +106,18 @@ class Store:
             )
 
     def add(self, key: str, label: str, run: str, results: Iterable[Result]) -> None:
-        """Take in a unit's Results, all or none."""
+        """Take in a unit's Results, all or none; none where another process was faster."""
         rows = [{**asdict(result), "run": run, "unit_key": key} for result in results]
         names = ("unit_key", *COLUMNS)
         marks = ", ".join(f":{name}" for name in names)
         with self._explained(), self._database:
-            self._database.execute(
-                "INSERT INTO units VALUES (?, ?, ?, ?)", (key, run, label, _now())
+            unit = self._database.execute(
+                "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)", (key, run, label, _now())
             )
-            self._database.executemany(
-                f"INSERT INTO results ({', '.join(names)}) VALUES ({marks})", rows
-            )
+            if unit.rowcount:
+                self._database.executemany(
+                    f"INSERT INTO results ({', '.join(names)}) VALUES ({marks})", rows
+                )
             self._database.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
 
     def results(self, keys: Iterable[str] | None = None) -> list[Result]:

@@ -121,12 +121,15 @@ def _folder(folder: Path) -> Dataset:
     if not paths:
         raise InputError(f"{folder} holds no images; put {', '.join(images.SUFFIXES)} files there")
     stems = [path.stem for path in paths]
+    file_names = {path.name for path in paths}
     label = folder.resolve().name
     return Dataset(
         f"{label} (folder)" if label in names() else label,
         tuple(
             ImageFile(
-                path.stem if stems.count(path.stem) == 1 else path.name,
+                path.stem
+                if stems.count(path.stem) == 1 and path.stem not in file_names
+                else path.name,
                 path,
                 images.sha256_of(path),
             )

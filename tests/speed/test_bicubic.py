@@ -55,7 +55,7 @@ def _peer_values(path: Path, scale: int) -> tuple[float, float]:
     with Image.open(path) as file:
         pixels = np.asarray(file).astype(np.float64)
     if pixels.ndim == 3:
-        pixels = np.round(16 + pixels @ np.array([65.481, 128.553, 24.966]) / 255)
+        pixels = np.floor(16.5 + pixels @ np.array([65.481, 128.553, 24.966]) / 255)
     height, width = pixels.shape
     hr = pixels[: height - height % scale, : width - width % scale]
     sr = np.clip(np.floor(_numpy_imresize(_numpy_imresize(hr, 1 / scale), scale) + 0.5), 0, 255)
