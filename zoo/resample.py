@@ -196,7 +196,7 @@ def imresize(
         InputError: neither or both of scale and size, an empty image, or an unknown kernel.
 
     >>> imresize(torch.arange(4.0, dtype=torch.float64).reshape(1, 4), size=(1, 2))
-    tensor([[0.5508, 2.4492]], dtype=torch.float64)
+    tensor([[0.5195, 2.4805]], dtype=torch.float64)
     """
     height, width = x.shape[-2:]
     if height < 1 or width < 1:
