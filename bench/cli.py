@@ -6,10 +6,10 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import pandas as pd
+import rich.markup
 import torch
 from rich import box
 from rich.console import Console
@@ -27,7 +27,7 @@ from bench.reproduction import Reproduction
 from bench.result import Result
 from bench.store import FILE, Store
 from reports import page
-from zoo.errors import InputError
+from zoo.errors import InputError, unknown
 from zoo.resample import round_half_up
 
 DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -238,7 +238,7 @@ def list_(kinds: tuple[str, ...]) -> int:
     """Name what there is: methods, datasets, tables, protocols, metrics, costs, sections."""
     for kind in kinds:
         if kind not in _LISTED:
-            raise zoo.errors.unknown("kind", kind, _LISTED)
+            raise unknown("kind", kind, _LISTED)
     for kind in kinds or tuple(_LISTED):
         click.secho(kind, bold=True)
         for name, remark in _LISTED[kind]():
@@ -293,29 +293,27 @@ def fetch_(names: tuple[str, ...]) -> int:
     out as the cache is: github/OWNER/REPOSITORY/COMMIT/PATH.
     """
     wanted = {name: _files_of(name) for name in names}
-    for name, files in wanted.items():
+    for name, (files, licence) in wanted.items():
         fetch.fetch_missing(name, files, Progress())
         click.echo(f"{name}: all {len(files)} files are here, in {fetch.cache_folder()}")
+        click.echo(f"{name}: licence: {licence}")
     return 0
 
 
-def _files_of(name: str) -> list[fetch.RemoteFile]:
+def _files_of(name: str) -> tuple[list[fetch.RemoteFile], str]:
+    """The files behind a set's or a method's name, and their licence."""
     if name in datasets.names():
-        return [file for _, _, file in datasets.manifest(name).files]
+        manifest = datasets.manifest(name)
+        return [file for _, _, file in manifest.files], manifest.licence
     try:
         method, tag = zoo.load(name)
     except InputError:
-        raise zoo.errors.unknown(
-            "dataset or method", name, datasets.names() + zoo.names()
-        ) from None
-    files = [
-        fetch.RemoteFile(weights.origin, weights.path, weights.sha256)
-        for weights in method.weights
-        if tag in ("", weights.tag)
-    ]
-    if not files:
+        raise unknown("dataset or method", name, datasets.names() + zoo.names()) from None
+    chosen = [weights for weights in method.weights if tag in ("", weights.tag)]
+    if not chosen:
         raise InputError(f"{name} has no published weights to fetch; choose another")
-    return files
+    files = [fetch.RemoteFile(found.origin, found.path, found.sha256) for found in chosen]
+    return files, "; ".join(dict.fromkeys(found.licence for found in chosen))
 
 
 @command.command()
@@ -434,23 +432,36 @@ def _console() -> Console:
 
 
 def _print_averages(measured: Sequence[Result]) -> None:
-    """One line a method: its averages, dataset by dataset and scale by scale."""
+    """One line a method: its averages, dataset by dataset and scale by scale, the best bold."""
     averages = [found for found in measured if found.dataset and not found.image]
     columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
-    rows: dict[str, dict[Any, list[str]]] = {}
+    rows: dict[str, dict[tuple[str, int], list[str]]] = {}
     for found in averages:
         name = found.method + (f"@{found.weights}" if found.weights else "")
-        digits = 2 if found.unit == "dB" else 4
         cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
-        cell.append(f"{found.value:.{digits}f}")
+        text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
+        cell.append(f"[bold]{text}[/]" if found.value == _best(found, averages) else text)
     quantities = " / ".join(dict.fromkeys(found.quantity for found in averages))
     table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
     table.add_column("method")
     for dataset, scale in columns:
         table.add_column(f"{dataset} x{scale}", justify="right")
     for name, cells in rows.items():
-        table.add_row(name, *(" / ".join(cells.get(column, ["-"])) for column in columns))
+        shown = (" / ".join(cells.get(column, ["-"])) for column in columns)
+        table.add_row(rich.markup.escape(name), *shown)
     _console().print(table)
+
+
+def _best(found: Result, averages: Sequence[Result]) -> float | None:
+    """The best of the averages that one competes with."""
+    place = (found.dataset, found.scale, found.quantity)
+    rivals = [
+        other.value
+        for other in averages
+        if (other.dataset, other.scale, other.quantity) == place and other.value is not None
+    ]
+    better = metrics.load(found.quantity.rpartition("_")[0]).HIGHER_IS_BETTER
+    return (max if better else min)(rivals, default=None)
 
 
 def _print_verdicts(verdicts: pd.DataFrame) -> None:

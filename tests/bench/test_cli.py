@@ -389,9 +389,9 @@ def test_a_write_that_fails_keeps_what_was_there(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_strict_gives_status_1_where_a_cell_deviates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def wrong_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a paper table with one claim that does not hold."""
     folder = tmp_path / "published"
     shutil.copytree(ROOT / "bench" / "published", folder)
     (folder / "wrong.csv").write_text(
@@ -400,7 +400,23 @@ def test_strict_gives_status_1_where_a_cell_deviates(
         "bicubic,,2,demo,,srcnn2014,psnr_y,40.00,dB,\n"
     )
     monkeypatch.setattr("bench.published.FOLDER", folder)
-    command = ("reproduce", "wrong", "--repeat", 1, "--out", tmp_path / "out")
+    return "wrong"
+
+
+def test_strict_gives_status_1_where_a_cell_deviates(
+    wrong_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("reproduce", wrong_table, "--repeat", 1, "--out", tmp_path / "out")
     assert run(*command) == 0
     assert run(*command, "--strict") == 1
     assert "deviates: Bicubic demo x2 average psnr_y 40.00" in capsys.readouterr().out
+
+
+def test_other_rules_than_the_claims_own_are_said(
+    wrong_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    run("reproduce", wrong_table, "--protocol", "vdsr2016", "--repeat", 1, "--out", out)
+    said = "across protocols: claimed under srcnn2014, measured under vdsr2016"
+    assert said in capsys.readouterr().out
+    assert said in (out / "index.html").read_text()
