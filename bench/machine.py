@@ -46,7 +46,7 @@ def keep_freed_memory() -> None:
     By default every large tensor is mapped and unmapped, and clearing fresh pages takes longer
     than many a layer's arithmetic: SRCNN 9-1-5 at 1280x720 ran 2.7 times faster without that.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_ARENA_MAX, 1)):
             mallopt(option, value)

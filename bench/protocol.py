@@ -1,6 +1,7 @@
 """Protocols: every rule by which LR is made and SR is judged, as frozen, hashed values.
 
-The named ones were each checked against published numbers by recomputation (tests/).
+Each named one says which published numbers it gives; tests/bench/test_reproduction.py and
+test_evaluate.py re-measure those whose images can be had.
 """
 
 from __future__ import annotations

@@ -77,8 +77,9 @@ class Reproduction:
         if name not in self._methods:
             try:
                 self._methods[name] = zoo.load(name)[0]
-            except InputError:
-                self._methods[name] = f"no method {name!r} in zoo"
+            except InputError as error:
+                known = name in zoo.names()
+                self._methods[name] = str(error) if known else f"no method {name!r} in zoo"
         return self._methods[name]
 
     def _dataset(self, name: str) -> Dataset | str:
@@ -87,8 +88,9 @@ class Reproduction:
                 self._sets[name] = datasets.load(name, self._progress)
             except FetchError as error:
                 self._sets[name] = f"{name}: {error}"
-            except InputError:
-                self._sets[name] = f"no dataset {name!r}"
+            except InputError as error:
+                known = name in datasets.names()
+                self._sets[name] = str(error) if known else f"no dataset {name!r}"
         return self._sets[name]
 
     def _lacks_weights(self, method: Method, claim: Result) -> bool:
