@@ -63,7 +63,7 @@ def status(arguments: Sequence[str]) -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sisrbench")
 def command() -> None:
-    r"""Measure super-resolution methods by the rules of the papers, and hold the papers to it.
+    """Measure super-resolution methods by the rules of the papers, and hold the papers to it.
 
     \b
     sisrbench run                            the demo: interpolation on installed photographs
@@ -72,11 +72,11 @@ def command() -> None:
     sisrbench list                           what there is
 
     What is measured is stored in --out; the same command again continues, or computes nothing.
-    """
+    """  # noqa: D301
 
 
 def _measuring_options(function: Callable[..., int]) -> Callable[..., int]:
-    for option in (
+    options = (
         click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
         click.option(
             "--out",
@@ -93,7 +93,8 @@ def _measuring_options(function: Callable[..., int]) -> Callable[..., int]:
             show_default=True,
             help="Repetitions of each time measurement.",
         ),
-    ):
+    )
+    for option in reversed(options):
         function = option(function)
     return function
 
@@ -151,7 +152,7 @@ def run(
     threads: int | None,
     repeat: int,
 ) -> int:
-    r"""Measure methods on datasets: PSNR, SSIM, multiplies, parameters, time.
+    """Measure methods: PSNR, SSIM, cost.
 
     Without arguments this is the demo: four interpolations on photographs that come installed.
 
@@ -160,7 +161,7 @@ def run(
     sisrbench run -m srcnn-9-1-5@imagenet -d set5 -s 3    other published weights
     sisrbench run -m srcnn-9-1-5:n1=32@none -d demo       another width, fresh weights
     sisrbench run -m ./mine.py@mine.safetensors -d ./photos
-    """
+    """  # noqa: D301
     rules = protocols.load(protocol_name)
     loaded = [zoo.load(spec) for spec in dict.fromkeys(methods or DEMO_METHODS)]
     wanted = _metrics(metric_names)
@@ -210,15 +211,16 @@ def reproduce(
     threads: int | None,
     repeat: int,
 ) -> int:
-    r"""Re-measure tables of papers and say, cell by cell, whether they hold.
+    """Re-measure tables of papers.
 
     \b
     sisrbench reproduce srcnn2014_set5 srcnn2014_set14
     sisrbench reproduce edsr2017_table3 --strict
 
-    Every claim gets a verdict: reproduced (to the printed digit), deviates, not measured, or
-    claim inconsistent (the paper contradicts itself), with the reason.
-    """
+    Says, cell by cell, whether they hold. Every claim gets a verdict: reproduced (to the printed
+    digit), deviates, not measured, or claim inconsistent (the paper contradicts itself), with
+    the reason.
+    """  # noqa: D301
     loaded = [published.load(name) for name in dict.fromkeys(tables)]
     rules = protocols.load(protocol_name) if protocol_name else None
     used = _device(device, threads)
@@ -235,7 +237,10 @@ def reproduce(
 @command.command(name="list")
 @click.argument("kinds", nargs=-1, metavar="[KIND]...")
 def list_(kinds: tuple[str, ...]) -> int:
-    """Name what there is: methods, datasets, tables, protocols, metrics, costs, sections."""
+    """Name what there is.
+
+    KIND is one of methods, datasets, tables, protocols, metrics, costs, sections.
+    """
     for kind in kinds:
         if kind not in _LISTED:
             raise unknown("kind", kind, _LISTED)
@@ -284,14 +289,15 @@ _LISTED: dict[str, Callable[[], list[tuple[str, str]]]] = {
 @command.command(name="fetch")
 @click.argument("names", nargs=-1, required=True, metavar="DATASET|METHOD...")
 def fetch_(names: tuple[str, ...]) -> int:
-    r"""Download datasets and methods' published weights, checked by hash.
+    """Download datasets and published weights.
 
     \b
     sisrbench fetch set5 set14 b100 srcnn-9-1-5
 
-    SISRBENCH_CACHE moves the cache; SISRBENCH_MIRROR names a folder or address to try first, laid
-    out as the cache is: github/OWNER/REPOSITORY/COMMIT/PATH.
-    """
+    Files are checked by hash; one that was cut off is continued. SISRBENCH_CACHE moves the
+    cache; SISRBENCH_MIRROR names a folder or address to try first, laid out as the cache is:
+    github/OWNER/REPOSITORY/COMMIT/PATH.
+    """  # noqa: D301
     wanted = {name: _files_of(name) for name in names}
     for name, (files, licence) in wanted.items():
         fetch.fetch_missing(name, files, Progress())
@@ -326,9 +332,10 @@ def _files_of(name: str) -> tuple[list[fetch.RemoteFile], str]:
     help="Folder that holds the store.",
 )
 def report(tables: tuple[str, ...], out: Path) -> int:
-    """Write index.html and results.csv again from all that is stored in --out.
+    """Render again what is stored in --out.
 
-    Paper tables named here are compared with what is stored; nothing is measured.
+    Writes index.html and results.csv from the whole store. Paper tables named here are compared
+    with it; nothing is measured.
     """
     if not (out / FILE).is_file():
         raise InputError(
@@ -362,7 +369,10 @@ def report(tables: tuple[str, ...], out: Path) -> int:
     help="Folder that receives IMAGE_x2_METHOD.png.",
 )
 def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: Path) -> int:
-    """Enlarge pictures of your own; chroma is interpolated where the method takes luma."""
+    """Enlarge pictures of your own.
+
+    Where the method takes luma, chroma is interpolated bicubically.
+    """
     method, tag = zoo.load(spec)
     used = _device(device, None)
     chosen = plan.choose(method, tag, scale)

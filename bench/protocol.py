@@ -79,7 +79,7 @@ class Protocol:
 _NAMED = (
     Protocol(
         name="srcnn2014",
-        source="Dong et al., ECCV 2014 (P1): LR and interpolated input stay in double; also the "
+        source="Dong et al., ECCV 2014: LR and interpolated input stay in double; also the "
         "ANR and A+ papers",
         degrade="luma",
         resize="float",
@@ -88,7 +88,7 @@ _NAMED = (
     ),
     Protocol(
         name="vdsr2016",
-        source="Kim et al., VDSR, CVPR 2016 (P2): interpolated luma is clipped to [16, 235]; also "
+        source="Kim et al., VDSR, CVPR 2016: interpolated luma is clipped to [16, 235]; also "
         "the bicubic rows of LapSRN, EDSR and RCAN",
         degrade="luma",
         resize="float",
@@ -98,7 +98,7 @@ _NAMED = (
     ),
     Protocol(
         name="selfexsr2015",
-        source="Huang et al., SelfExSR, CVPR 2015 (P3): 8-bit RGB LR and SR, luma rounded",
+        source="Huang et al., SelfExSR, CVPR 2015: 8-bit RGB LR and SR, luma rounded",
         degrade="RGB",
         resize="uint8",
         edges="replicate",
@@ -106,7 +106,7 @@ _NAMED = (
     ),
     Protocol(
         name="rcan2018",
-        source="Zhang et al., RCAN, ECCV 2018 (P4): 8-bit RGB SR, luma in double and not rounded",
+        source="Zhang et al., RCAN, ECCV 2018: 8-bit RGB SR, luma in double and not rounded",
         degrade="RGB",
         resize="uint8",
         edges="mirror",
