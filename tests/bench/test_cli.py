@@ -335,6 +335,34 @@ def test_a_method_that_breaks_the_contract_is_named(
     assert "mine" in line
 
 
+def test_a_metric_that_gives_nan_is_named(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("bench.metrics.psnr.measure", lambda sr, hr, protocol: float("nan"))
+    line = refused(capsys, "run", "-m", "bicubic", "-d", photos, "-s", 2, "--out", tmp_path / "o")
+    assert "psnr_y of bicubic x2 photos, gray, is NaN; mend the metric" in line
+
+
+def test_identical_images_are_infinitely_good_and_not_nan(tmp_path: Path) -> None:
+    Image.new("L", (40, 40), 90).save(tmp_path / "flat.png")
+    args = ("run", "-m", "nearest", "-d", tmp_path, "-s", 2, "--repeat", 1)
+    assert run(*args, "--out", tmp_path / "out") == 0
+    found = {row["quantity"]: row["value"] for row in rows(tmp_path / "out") if not row["image"]}
+    assert (found["psnr_y"], found["ssim_y"]) == ("inf", "1.0")
+
+
+def test_fetch_says_where_files_are_and_whose(
+    mirror: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("fetch", "srcnn-9-1-5@imagenet", "set5") == 0
+    told = capsys.readouterr().out
+    assert "srcnn-9-1-5@imagenet: all 1 files are here" in told
+    assert "licence: academic use only" in told
+
+
 def test_an_out_that_is_a_file_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     assert run("run", "-m", "bicubic", "-d", photos, "--out", tmp_path / "out") == 2

@@ -47,9 +47,41 @@ def srcnn(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFram
 @pytest.fixture(scope="module")
 def edsr(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     with pytest.MonkeyPatch.context() as patch:
-        # Urban100 is at its origin only; a closed port of this machine stands for "offline".
-        patch.setattr(fetch.RemoteFile, "url", "http://127.0.0.1:9/nothing")
+        _offline(patch)  # Urban100 is at its origin only
         return _verdicts(("edsr2017_table3",), tmp_path_factory.mktemp("edsr"))
+
+
+def _offline(patch: pytest.MonkeyPatch) -> None:
+    """What has no mirror is as far away as a closed port of this machine."""
+    patch.setattr(fetch.RemoteFile, "url", "http://127.0.0.1:9/nothing")
+
+
+@pytest.fixture(scope="module")
+def honda(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Needs no images: what is claimed on images is not measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        _offline(patch)
+        patch.delenv("SISRBENCH_MIRROR", raising=False)
+        patch.setenv("SISRBENCH_CACHE", str(tmp_path_factory.mktemp("empty")))
+        return _verdicts(("honda2018_fig6",), tmp_path_factory.mktemp("honda"))
+
+
+@pytest.mark.parametrize("method", ["srcnn-9-1-5", "srcnn-9-5-5", "espcn"])
+def test_multiplies_of_honda_2018_are_reproduced(honda: pd.DataFrame, method: str) -> None:
+    (row,) = honda[honda["method"] == method].to_dict("records")
+    assert row["quantity"] == "multiplies_per_input_px"
+    assert row["verdict"] == "reproduced"
+
+
+def test_hondas_gain_of_edsr_is_inconsistent_with_its_source(honda: pd.DataFrame) -> None:
+    (row,) = honda[honda["method"] == "edsr - srcnn-9-5-5"].to_dict("records")
+    assert row["verdict"] == "claim inconsistent"
+    assert "2.14 is EDSR+" in row["reason"]
+
+
+def test_a_cost_that_nothing_measures_says_so(honda: pd.DataFrame) -> None:
+    reasons = honda[honda["quantity"] == "residual_blocks"]["reason"]
+    assert set(reasons) == {"no method 'edsr' in zoo", "no method 'srresnet' in zoo"}
 
 
 @pytest.mark.parametrize("method", ["bicubic", "srcnn-9-1-5"])
