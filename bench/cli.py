@@ -16,7 +16,19 @@ from rich.console import Console
 from rich.table import Table
 
 import zoo
-from bench import compare, costs, datasets, fetch, images, machine, metrics, plan, published, result
+from bench import (
+    check,
+    compare,
+    costs,
+    datasets,
+    fetch,
+    images,
+    machine,
+    metrics,
+    plan,
+    published,
+    result,
+)
 from bench import protocol as protocols
 from bench import weights as weight_files
 from bench.engine import run_inline
@@ -69,6 +81,7 @@ def command() -> None:
     sisrbench run                            the demo: interpolation on installed photographs
     sisrbench reproduce srcnn2014_set5       re-measure a paper's table, cell by cell
     sisrbench run -m srcnn-9-5-5 -d set5 -s 3
+    sisrbench check baseline.csv             has a metric got worse since?
     sisrbench list                           what there is
 
     What is measured is stored in --out; the same command again continues, or computes nothing.
@@ -354,6 +367,43 @@ def report(tables: tuple[str, ...], out: Path) -> int:
         _print_verdicts(verdicts)
     _print_place(out)
     return 0
+
+
+@command.command(name="check")
+@click.argument("baseline", metavar="BASELINE", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_OUT,
+    show_default=True,
+    help="Folder that holds the results.csv to check.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=0.001,
+    show_default=True,
+    help="How far a metric may move, in its own unit.",
+)
+def check_(baseline: Path, out: Path, tolerance: float) -> int:
+    """Hold results to an earlier results.csv.
+
+    \b
+    sisrbench run -m ./mine.py -d set5 --out now && sisrbench check baseline.csv --out now
+
+    For continuous integration: exits with status 1 if a metric got worse by more than the
+    tolerance, a count of multiplies or parameters grew, or a cell of the baseline is missing.
+    Times are not compared.
+    """  # noqa: D301
+    before, now = result.from_csv(baseline), result.from_csv(out / "results.csv")
+    found = check.changes(before, now, tolerance)
+    worse = [change for change in found if change.is_worse]
+    for change in found:
+        click.echo(f"  {change}")
+    click.echo(
+        f"{len(before)} cells of {baseline}: {len(worse)} worse, {len(found) - len(worse)} better"
+    )
+    return int(bool(worse))
 
 
 @command.command()

@@ -17,7 +17,8 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
 import pooch
 import requests
@@ -172,7 +173,7 @@ def _reason(error: requests.RequestException) -> str:
 def _download(url: str, output_file: Any, _: Any, *, part: Path) -> None:
     """Pooch's downloader interface: copy a mirror's file, or continue the `part` that is there."""
     if url.startswith("file://"):
-        shutil.copyfile(unquote(url.removeprefix("file://")), output_file)
+        shutil.copyfile(url2pathname(urlsplit(url).path), output_file)
         return
     had = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={had}-"} if had else {}

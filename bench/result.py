@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -66,6 +67,36 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 def to_csv(results: Iterable[Result]) -> str:
     """Results as CSV text of `COLUMNS`, every value with all its digits, missing ones empty."""
     return table(results).to_csv(index=False, lineterminator="\n", float_format=_digits)  # type: ignore[arg-type]
+
+
+def from_csv(path: Path) -> list[Result]:
+    """The Results of a CSV file that `to_csv` wrote.
+
+    Raises:
+        InputError: no such file, other columns, or a value that is no number.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return [_from_row(row) for row in rows]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a results.csv") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is no results.csv ({type(error).__name__}: {error}); its columns are "
+            f"{','.join(COLUMNS)}"
+        ) from error
+
+
+def _from_row(row: Mapping[str, str]) -> Result:
+    texts = {column: row[column] for column in COLUMNS}
+    numbers = {
+        "scale": int(texts.pop("scale")),
+        **{
+            name: float(text) if (text := texts.pop(name)) else None for name in ("value", "spread")
+        },
+    }
+    return Result(**texts, **numbers)  # type: ignore[arg-type]
 
 
 def _digits(value: float) -> str:

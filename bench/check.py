@@ -1,0 +1,67 @@
+"""Regression: Results beside an earlier run's, for a project's own continuous integration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench import costs, metrics
+from bench.result import CELL, Result
+
+SLACK = 1e-9
+"""Relative: a count is compared exactly, but for binary fractions."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One cell of the baseline that is missing now, or is not what it was."""
+
+    before: Result
+    now: Result | None
+    is_worse: bool
+
+    def __str__(self) -> str:
+        """The change in one line."""
+        was = self.before
+        weights = f"@{was.weights}" if was.weights else ""
+        place = " ".join(filter(None, [was.dataset, was.image or "average" * bool(was.dataset)]))
+        what = f"{was.method}{weights} x{was.scale} {place} {was.quantity}".replace("  ", " ")
+        if self.now is None or self.now.value is None or was.value is None:
+            return f"{what}: was {was.value}, is not measured now"
+        difference = f"{self.now.value - was.value:+.6g} {was.unit}".rstrip()
+        word = "worse" if self.is_worse else "better"
+        return f"{what}: was {was.value:.6g}, is {self.now.value:.6g} ({difference}, {word})"
+
+
+def changes(
+    baseline: Iterable[Result], measured: Iterable[Result], tolerance: float
+) -> list[Change]:
+    """Every cell of the baseline that is missing, or changed by more than is allowed.
+
+    A metric may change by `tolerance` in its own unit (dB, or SSIM's points); whether a change is
+    for the worse is the metric's to say. Counts (multiplies, parameters) may not change, more is
+    worse. Times belong to a machine and are left out.
+    """
+    now = {_cell(result): result for result in measured}
+    timed = {unit for name in costs.names() if costs.load(name).TIMED
+             for unit in costs.load(name).UNITS}  # fmt: skip
+    found = []
+    for before in baseline:
+        if before.quantity in timed or before.value is None:
+            continue
+        after = now.get(_cell(before))
+        if after is None or after.value is None:
+            found.append(Change(before, after, is_worse=True))
+            continue
+        name = before.quantity.rpartition("_")[0]
+        is_metric = before.quantity in metrics.quantities()
+        allowed = tolerance if is_metric else SLACK * abs(before.value)
+        if not (after.value == before.value or abs(after.value - before.value) <= allowed):
+            higher_is_better = is_metric and metrics.load(name).HIGHER_IS_BETTER
+            is_worse = (after.value < before.value) == higher_is_better
+            found.append(Change(before, after, is_worse))
+    return found
+
+
+def _cell(result: Result) -> tuple[object, ...]:
+    return tuple(getattr(result, column) for column in CELL)

@@ -1,0 +1,100 @@
+"""Regression against an earlier table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import check, cli, result
+from bench.result import Result
+from zoo.errors import InputError
+
+PSNR = Result(method="mine", scale=2, dataset="set5", protocol="srcnn2014", quantity="psnr_y",
+              value=36.5, unit="dB")  # fmt: skip
+COUNT = Result(method="mine", scale=2, quantity="multiplies_per_input_px", value=0.03, unit="M")
+TIME = Result(method="mine", scale=2, quantity="seconds", value=0.5, unit="s")
+BASELINE = [PSNR, COUNT, TIME]
+
+
+def told(*now: Result, tolerance: float = 0.001) -> list[tuple[str, bool]]:
+    return [(str(c), c.is_worse) for c in check.changes(BASELINE, now, tolerance)]
+
+
+def test_nothing_changed_says_nothing() -> None:
+    assert told(*BASELINE) == []
+
+
+def test_a_lower_psnr_is_worse_by_so_much() -> None:
+    ((line, is_worse),) = told(replace(PSNR, value=36.4), COUNT, TIME)
+    assert line == "mine x2 set5 average psnr_y: was 36.5, is 36.4 (-0.1 dB, worse)"
+    assert is_worse
+
+
+def test_a_higher_psnr_is_told_and_not_worse() -> None:
+    ((line, is_worse),) = told(replace(PSNR, value=36.6), COUNT)
+    assert "+0.1 dB, better" in line
+    assert not is_worse
+
+
+@pytest.mark.parametrize(("value", "count"), [(36.4995, 0), (36.4985, 1)])
+def test_the_tolerance_is_in_the_metrics_own_unit(value: float, count: int) -> None:
+    assert len(told(replace(PSNR, value=value), COUNT)) == count
+
+
+def test_more_multiplies_are_worse_however_few() -> None:
+    ((line, is_worse),) = told(PSNR, replace(COUNT, value=0.030001))
+    assert "mine x2 multiplies_per_input_px" in line
+    assert is_worse
+
+
+def test_a_missing_cell_is_worse() -> None:
+    ((line, is_worse),) = told(COUNT)
+    assert line == "mine x2 set5 average psnr_y: was 36.5, is not measured now"
+    assert is_worse
+
+
+def test_times_are_left_out() -> None:
+    assert told(PSNR, COUNT, replace(TIME, value=50.0)) == []
+
+
+def test_infinity_stays_infinity() -> None:
+    same = replace(PSNR, value=float("inf"))
+    assert check.changes([same], [same], 0.001) == []
+
+
+def test_the_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    odd = replace(PSNR, value=None, spread=0.1 + 0.2, note='a "quoted", comma')
+    path.write_text(result.to_csv([*BASELINE, odd]))
+    assert result.from_csv(path) == [*BASELINE, odd]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "is no results.csv"),
+        (result.to_csv([PSNR]).replace("36.5", "high"), "is no results.csv .*'high'"),
+    ],
+)
+def test_another_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        result.from_csv(tmp_path / "x.csv")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*nowhere"):
+        result.from_csv(tmp_path / "nowhere.csv")
+
+
+def test_the_command_gives_status_1_where_something_got_worse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    baseline = tmp_path / "baseline.csv"
+    baseline.write_text(result.to_csv([PSNR]))
+    for value, status in ((36.5, 0), (36.6, 0), (36.4, 1)):
+        (tmp_path / "results.csv").write_text(result.to_csv([replace(PSNR, value=value)]))
+        assert cli.status(["check", str(baseline), "--out", str(tmp_path)]) == status
+    assert "1 cells of" in capsys.readouterr().out
