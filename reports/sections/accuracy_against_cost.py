@@ -21,8 +21,8 @@ ORDER = 30
 _COUNTED = "multiplies_per_input_px"
 _ADDED = ("interpolation_multiplies_per_input_px", "elementwise_multiplies_per_input_px")
 
-Costs: TypeAlias = dict[tuple[str, str, int, str, str], float]
-"""Costs by method, weights, scale, quantity and protocol."""
+Costs: TypeAlias = dict[tuple[str, int, str], dict[tuple[str, str], float]]
+"""Costs of a method, scale and quantity, by weights and protocol."""
 
 Cost: TypeAlias = Callable[[Row], float]
 """What the method of an average's row costs there; NaN where that is not known."""
@@ -103,15 +103,26 @@ def _seconds(results: pd.DataFrame) -> Cost:
 
 
 def _costs(results: pd.DataFrame) -> Costs:
-    place = ["method", "weights", "scale", "quantity", "protocol"]
-    found = results[results["dataset"] == ""]
-    return dict(zip(found[place].itertuples(index=False, name=None), found["value"], strict=True))
+    costs: Costs = {}
+    for row in rows(results[results["dataset"] == ""]):
+        place = (row["method"], row["scale"], row["quantity"])
+        costs.setdefault(place, {})[row["weights"], row["protocol"]] = row["value"]
+    return costs
 
 
 def _under(costs: Costs, row: Row, key: str) -> float | None:
-    """A cost under the row's protocol or, where it depends on none, under no protocol."""
-    place = (row["method"], row["weights"], row["scale"], key)
-    return costs.get((*place, row["protocol"]), costs.get((*place, "")))
+    """A cost for the row's weights and protocol, or one that names none.
+
+    A time belongs to the protocol that fed the method; another's stands in for it, since all
+    interpolate alike as far as time goes.
+    """
+    found = costs.get((row["method"], row["scale"], key), {})
+    of_weights = {place: cost for place, cost in found.items() if place[0] in (row["weights"], "")}
+    for place in ((weights, protocol) for protocol in (row["protocol"], "")
+                  for weights in (row["weights"], "")):  # fmt: skip
+        if place in of_weights:
+            return of_weights[place]
+    return next(iter(of_weights.values()), None)
 
 
 def figure(averages: pd.DataFrame, axes: list[Axis], name: str) -> Figure:

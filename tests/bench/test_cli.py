@@ -76,6 +76,15 @@ def test_the_table_has_the_promised_columns(photos: Path, tmp_path: Path) -> Non
     )
 
 
+def test_a_network_stands_in_the_figures_with_its_cost(photos: Path, tmp_path: Path) -> None:
+    args = ("-m", "espcn@none", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1)
+    assert run("run", *args, "--out", tmp_path / "out") == 0
+    page = (tmp_path / "out" / "index.html").read_text()
+    figures = [part.partition("</svg>")[0] for part in page.split("<svg")[1:]]
+    assert figures
+    assert all("espcn" in figure and "bicubic" in figure for figure in figures)
+
+
 def test_an_average_is_the_mean_of_its_images(photos: Path, tmp_path: Path) -> None:
     run("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "out")
     values = {

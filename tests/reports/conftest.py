@@ -75,6 +75,7 @@ def _measured(method: str, scale: int) -> list[dict[str, Any]]:
         rows.append(result(**at, quantity="psnr_y", value=value, unit="dB"))
         rows.append(result(**at, quantity="ssim_y", value=1 - 10 ** (-value / 26)))
     counted = "multiplies_per_input_px"
+    shared["weights"] = ""  # a cost is the same for all weights
     rows.append(result(**shared, quantity=counted, value=multiplies, unit="M"))
     if interpolation:
         under = shared | {"protocol": "srcnn2014", "unit": "M", "value": interpolation}

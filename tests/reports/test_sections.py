@@ -251,7 +251,7 @@ def test_costs_show_the_spread_and_say_what_it_is(
     fragment = costs.render(of(results, runs))
     assert "\N{PLUS-MINUS SIGN} the interquartile range" in words(fragment)
     line = next(line for line in table_lines(fragment) if line.startswith("k-svd"))
-    assert line == f"k-svd t91 {TIMES}2 0.05 0.00004 12,500 1.20 \N{PLUS-MINUS SIGN} 0.06"
+    assert line == f"k-svd {TIMES}2 0.05 0.00004 12,500 1.20 \N{PLUS-MINUS SIGN} 0.06"
 
 
 def test_costs_of_two_machines_stand_in_two_columns(
