@@ -450,6 +450,7 @@ def _device(name: str, threads: int | None) -> torch.device:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
     return machine.device(name)
 
 

@@ -27,15 +27,15 @@ def device(name: str) -> torch.device:
     """The device of that name (`cpu`, `cuda`, `cuda:1`, ...), after a look that it works.
 
     Raises:
-        InputError: it does not exist here.
+        InputError: it does not exist here, or does not compute in float64.
     """
     try:
         found = torch.device(name)
-        torch.zeros(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        torch.zeros(1, dtype=torch.float64, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise InputError(
-            f"no device {name!r} on this machine; choose from: {', '.join(['cpu', *gpus])}"
+            f"no device {name!r} that computes in float64 on this machine; choose from: {', '.join(['cpu', *gpus])}"
         ) from error
     return found
 

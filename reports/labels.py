@@ -16,6 +16,7 @@ Spot: TypeAlias = tuple[float, float]
 RADIUS = 3.6
 """Of a marker and the air around it, in points."""
 
+_AIR = 2.5
 _CROWD = 60.0
 _STEP = 4.0
 
@@ -45,7 +46,8 @@ def placed(
     found: dict[int, Box] = {}
     for i in sorted(range(len(spots)), key=lambda i: (-crowd[i], spots[i])):
         found[i] = _clearest(list(_candidates(spots[i], sizes[i])), taken, inside)
-        taken.append(found[i])
+        left, bottom, right, top = found[i]
+        taken.append((left - _AIR, bottom - _AIR, right + _AIR, top + _AIR))
     return [found[i] for i in range(len(spots))]
 
 

@@ -190,7 +190,10 @@ def test_upscale_by_a_luma_method_interpolates_chroma(tmp_path: Path) -> None:
         (["run", "--metric", "psn"], "did you mean 'psnr'"),
         (["run", "-s", "1"], "1 is not in the range x>=2"),
         (["run", "-s", "two"], "'two' is not a valid integer range"),
-        (["run", "--device", "gpu"], "no device 'gpu' on this machine; choose from: cpu"),
+        (
+            ["run", "--device", "gpu"],
+            "no device 'gpu' that computes in float64 on this machine; choose from: cpu",
+        ),
         (["run", "-m", "espcn"], "espcn has no published weights; give espcn@FILE"),
         (["run", "-m", "srcnn-9-3-5", "-s", "2"], "published at x3 only, not at x2"),
         (["run", "-m", "srcnn-9-1-5@image"], "choose from: 91, imagenet, none"),
