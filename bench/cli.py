@@ -424,12 +424,14 @@ def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: 
     Where the method takes luma, chroma is interpolated bicubically.
     """
     method, tag = zoo.load(spec)
+    targets = [out / f"{Path(name).stem}_x{scale}_{method.name}.png" for name in pictures]
+    if len(set(targets)) < len(targets):
+        raise InputError("two of the pictures would be written to one file; give them apart")
     used = _device(device, None)
     chosen = plan.choose(method, tag, scale)
     weight_files.fetch_missing(method, chosen, Progress())
     module = weight_files.build(method, chosen, scale, used)
     rules = protocols.load(OWN_PICTURES)
-    targets = [out / f"{Path(name).stem}_x{scale}_{method.name}.png" for name in pictures]
     progress = Progress()
     with torch.no_grad(), progress.work(len(targets), len(targets)):
         for name, target in zip(pictures, targets, strict=True):

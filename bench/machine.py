@@ -35,7 +35,8 @@ def device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise InputError(
-            f"no device {name!r} that computes in float64 on this machine; choose from: {', '.join(['cpu', *gpus])}"
+            f"no device {name!r} that computes in float64 on this machine; choose from: "
+            f"{', '.join(['cpu', *gpus])}"
         ) from error
     return found
 

@@ -205,6 +205,8 @@ def test_upscale_by_a_luma_method_interpolates_chroma(tmp_path: Path) -> None:
         (["list", "method"], "did you mean 'methods'"),
         (["report", "--out", "nowhere"], "no store nowhere"),
         (["upscale", "bicubic", "nowhere.png"], "no image 'nowhere.png'"),
+        (["upscale", "bicubic", "a/x.png", "b/x.png"], "would be written to one file"),
+        (["check", "nowhere.csv"], "cannot read nowhere.csv"),
         (["runn"], "No such command 'runn'"),
     ],
 )
