@@ -9,11 +9,7 @@ from pathlib import Path
 
 import click
 import pandas as pd
-import rich.markup
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 import zoo
 from bench import (
@@ -28,6 +24,7 @@ from bench import (
     plan,
     published,
     result,
+    summary,
 )
 from bench import protocol as protocols
 from bench import weights as weight_files
@@ -200,7 +197,7 @@ def run(
     units += plan.cost_units(units, repeat)
     measured, runs = _execute(units, used, out, progress)
     _write(out, "sisrbench: " + ", ".join(images_of), measured, compare.none(), runs)
-    _print_averages(measured)
+    summary.print_averages(measured)
     _print_place(out)
     return 0
 
@@ -242,7 +239,7 @@ def reproduce(
     measured, runs = _execute(reproduction.units, used, out, progress)
     verdicts = compare.all_tables(loaded, measured, reproduction.why_not)
     _write(out, "sisrbench: " + ", ".join(tables), measured, verdicts, runs)
-    _print_verdicts(verdicts)
+    summary.print_verdicts(verdicts)
     _print_place(out)
     return int(strict and bool((verdicts["verdict"] == "deviates").any()))
 
@@ -364,7 +361,7 @@ def report(tables: tuple[str, ...], out: Path) -> int:
     verdicts = compare.all_tables(loaded, measured, lambda claim: claim.result.note or "not stored")
     _write(out, "sisrbench: " + (", ".join(tables) or "all results"), measured, verdicts, runs)
     if tables:
-        _print_verdicts(verdicts)
+        summary.print_verdicts(verdicts)
     _print_place(out)
     return 0
 
@@ -487,60 +484,6 @@ def _write(
 ) -> None:
     html = page.render(title, result.table(measured), verdicts, runs)
     result.write_whole({out / "results.csv": result.to_csv(measured), out / "index.html": html})
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
-
-
-def _print_averages(measured: Sequence[Result]) -> None:
-    """One line a method: its averages, dataset by dataset and scale by scale, the best bold."""
-    averages = [found for found in measured if found.dataset and not found.image]
-    columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
-    rows: dict[str, dict[tuple[str, int], list[str]]] = {}
-    for found in averages:
-        name = found.method + (f"@{found.weights}" if found.weights else "")
-        cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
-        text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
-        cell.append(f"[bold]{text}[/]" if found.value == _best(found, averages) else text)
-    quantities = " / ".join(dict.fromkeys(found.quantity for found in averages))
-    table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
-    table.add_column("method")
-    for dataset, scale in columns:
-        table.add_column(f"{dataset} x{scale}", justify="right")
-    for name, cells in rows.items():
-        shown = (" / ".join(cells.get(column, ["-"])) for column in columns)
-        table.add_row(rich.markup.escape(name), *shown)
-    _console().print(table)
-
-
-def _best(found: Result, averages: Sequence[Result]) -> float | None:
-    """The best of the averages that one competes with."""
-    place = (found.dataset, found.scale, found.quantity)
-    rivals = [
-        other.value
-        for other in averages
-        if (other.dataset, other.scale, other.quantity) == place and other.value is not None
-    ]
-    better = metrics.load(found.quantity.rpartition("_")[0]).HIGHER_IS_BETTER
-    return (max if better else min)(rivals, default=None)
-
-
-def _print_verdicts(verdicts: pd.DataFrame) -> None:
-    """Counts of each verdict by table, and every cell that deviates or contradicts itself."""
-    counted = Table(box=box.SIMPLE)
-    kinds = ("reproduced", "deviates", "not measured", "claim inconsistent")
-    for column in ("table", *kinds):
-        counted.add_column(column, justify="left" if column == "table" else "right")
-    for name, rows in verdicts.groupby("table", sort=False):
-        counted.add_row(str(name), *(str(int((rows["verdict"] == kind).sum())) for kind in kinds))
-    _console().print(counted)
-    told = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))]
-    for row in told.to_dict("records"):
-        place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
-        claimed = f"{row['label']} {place} {row['quantity']} {row['printed']}"
-        click.echo(f"  {row['verdict']}: {claimed}: {row['reason']}")
 
 
 def _print_place(out: Path) -> None:

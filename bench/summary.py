@@ -1,0 +1,69 @@
+"""What a person reads on the terminal when a command is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+import pandas as pd
+import rich.markup
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bench import metrics
+from bench.result import Result
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def print_averages(measured: Sequence[Result]) -> None:
+    """One line a method: its averages, dataset by dataset and scale by scale, the best bold."""
+    averages = [found for found in measured if found.dataset and not found.image]
+    columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
+    rows: dict[str, dict[tuple[str, int], list[str]]] = {}
+    for found in averages:
+        name = found.method + (f"@{found.weights}" if found.weights else "")
+        cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
+        text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
+        cell.append(f"[bold]{text}[/]" if found.value == _best(found, averages) else text)
+    quantities = " / ".join(dict.fromkeys(found.quantity for found in averages))
+    table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
+    table.add_column("method")
+    for dataset, scale in columns:
+        table.add_column(f"{dataset} x{scale}", justify="right")
+    for name, cells in rows.items():
+        shown = (" / ".join(cells.get(column, ["-"])) for column in columns)
+        table.add_row(rich.markup.escape(name), *shown)
+    _console().print(table)
+
+
+def _best(found: Result, averages: Sequence[Result]) -> float | None:
+    """The best of the averages that one competes with."""
+    place = (found.dataset, found.scale, found.quantity)
+    rivals = [
+        other.value
+        for other in averages
+        if (other.dataset, other.scale, other.quantity) == place and other.value is not None
+    ]
+    better = metrics.load(found.quantity.rpartition("_")[0]).HIGHER_IS_BETTER
+    return (max if better else min)(rivals, default=None)
+
+
+def print_verdicts(verdicts: pd.DataFrame) -> None:
+    """Counts of each verdict by table, and every cell that deviates or contradicts itself."""
+    counted = Table(box=box.SIMPLE)
+    kinds = ("reproduced", "deviates", "not measured", "claim inconsistent")
+    for column in ("table", *kinds):
+        counted.add_column(column, justify="left" if column == "table" else "right")
+    for name, rows in verdicts.groupby("table", sort=False):
+        counted.add_row(str(name), *(str(int((rows["verdict"] == kind).sum())) for kind in kinds))
+    _console().print(counted)
+    told = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))]
+    for row in told.to_dict("records"):
+        place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
+        claimed = f"{row['label']} {place} {row['quantity']} {row['printed']}"
+        click.echo(f"  {row['verdict']}: {claimed}: {row['reason']}")
