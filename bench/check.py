@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -58,7 +59,8 @@ def changes(
         allowed = tolerance if is_metric else SLACK * abs(before.value)
         if not (after.value == before.value or abs(after.value - before.value) <= allowed):
             higher_is_better = is_metric and metrics.load(name).HIGHER_IS_BETTER
-            is_worse = (after.value < before.value) == higher_is_better
+            is_better = (after.value > before.value) == higher_is_better
+            is_worse = not is_better or math.isnan(after.value)
             found.append(Change(before, after, is_worse))
     return found
 

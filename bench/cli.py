@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -63,6 +65,9 @@ def status(arguments: Sequence[str]) -> int:
         return 2
     except InputError as error:
         click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        return 2
+    except (OSError, MemoryError, UnicodeError) as error:
+        click.echo(f"Error: {type(error).__name__}: {' '.join(str(error).split())}", err=True)
         return 2
     except click.Abort:
         click.echo("Interrupted; what is finished is stored, the same command goes on.", err=True)
@@ -192,6 +197,7 @@ def run(
         for scale in scales or SCALES
     ]
     units = plan.accuracy_units(wishes, used, wanted)
+    plan.refuse_namesakes(units)
     for unit in units:
         weight_files.fetch_missing(unit.method, unit.chosen, progress)
     units += plan.cost_units(units, repeat)
@@ -353,10 +359,7 @@ def report(tables: tuple[str, ...], out: Path) -> int:
         )
     loaded = [published.load(name) for name in dict.fromkeys(tables)]
     store = Store(out)
-    newest = {
-        tuple(getattr(found, column) for column in result.CELL): found for found in store.results()
-    }
-    measured, runs = list(newest.values()), store.runs()
+    measured, runs = store.newest(), store.runs()
     store.close()
     verdicts = compare.all_tables(loaded, measured, lambda claim: claim.result.note or "not stored")
     _write(out, "sisrbench: " + (", ".join(tables) or "all results"), measured, verdicts, runs)
@@ -392,6 +395,8 @@ def check_(baseline: Path, out: Path, tolerance: float) -> int:
     tolerance, a count of multiplies or parameters grew, or a cell of the baseline is missing.
     Times are not compared.
     """  # noqa: D301
+    if not math.isfinite(tolerance):
+        raise InputError(f"a tolerance of {tolerance} compares nothing; give a finite number")
     before, now = result.from_csv(baseline), result.from_csv(out / "results.csv")
     found = check.changes(before, now, tolerance)
     worse = [change for change in found if change.is_worse]
@@ -421,7 +426,8 @@ def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: 
     Where the method takes luma, chroma is interpolated bicubically.
     """
     method, tag = zoo.load(spec)
-    targets = [out / f"{Path(name).stem}_x{scale}_{method.name}.png" for name in pictures]
+    label = method.name + (f"@{Path(tag).name}" if tag else "")
+    targets = [out / f"{Path(name).stem}_x{scale}_{label}.png" for name in pictures]
     if len(set(targets)) < len(targets):
         raise InputError("two of the pictures would be written to one file; give them apart")
     used = _device(device, None)
@@ -445,6 +451,9 @@ def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: 
 
 
 def _device(name: str, threads: int | None) -> torch.device:
+    most = 4 * (os.cpu_count() or 1)
+    if threads is not None and threads > most:
+        raise InputError(f"{threads} threads are too many here; give at most {most}")
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -467,8 +476,10 @@ def _execute(
     try:
         facts = machine.facts(device)
         run_id = machine.run_id(facts)
-        store.begin(run_id, facts, shlex.join(["sisrbench", *sys.argv[1:]]))
+        if any(not store.has(unit.key) for unit in units):
+            store.begin(run_id, facts, shlex.join(["sisrbench", *sys.argv[1:]]))
         count = run_inline(units, store, run_id, progress)
+        store.renew(unit.key for unit in units)
         if not count:
             click.echo(f"Nothing to compute: all {len(units)} units are stored.", err=True)
         elif count < len(units):

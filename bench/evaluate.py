@@ -72,7 +72,7 @@ def interpolate(
     return x
 
 
-def _precision(module: nn.Module) -> torch.dtype:
+def precision(module: nn.Module) -> torch.dtype:
     """The dtype that a module computes in; double where it has nothing of its own."""
     parameter = next(module.parameters(), None)
     return torch.float64 if parameter is None else parameter.dtype
@@ -91,7 +91,7 @@ def forward(
     x = lr
     if method.takes == "interpolated":
         x = interpolate(lr, size, method.kernel, protocol, eight_bit=eight_bit)
-    out: Tensor = module((x[None] / 255).to(_precision(module)))
+    out: Tensor = module((x[None] / 255).to(precision(module)))
     return out
 
 
@@ -109,9 +109,20 @@ def _apply(
     Raises:
         InputError: the method gave no tensor, another shape, or values that are not finite.
     """
-    out = forward(lr, size, method, module, protocol, eight_bit=eight_bit)
+    try:
+        out = forward(lr, size, method, module, protocol, eight_bit=eight_bit)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{method.name}: forward raised {type(error).__name__}: {reason}; mend the method, or "
+            "give a smaller image"
+        ) from error
     if not isinstance(out, Tensor):
         raise InputError(f"{method.name} gave a {type(out).__name__}; expected a tensor")
+    if not out.is_floating_point():
+        raise InputError(f"{method.name} gave {out.dtype}; expected floats in [0, 1]")
     expected = (1, lr.shape[0], *size)
     if tuple(out.shape) != expected:
         raise InputError(

@@ -31,7 +31,7 @@ def device(name: str) -> torch.device:
     """
     try:
         found = torch.device(name)
-        torch.zeros(1, dtype=torch.float64, device=found)
+        torch.zeros(1, dtype=torch.float64, device=found).item()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise InputError(

@@ -122,6 +122,22 @@ def accuracy_units(
     return sorted(units.values(), key=lambda unit: unit.dataset.name if unit.dataset else "")
 
 
+def refuse_namesakes(units: Iterable[Unit]) -> None:
+    """Refuse two units that differ but whose Results would bear the same names.
+
+    Raises:
+        InputError: two methods, weights or folders of one name.
+    """
+    known: dict[tuple[object, ...], Unit] = {}
+    for unit in units:
+        dataset = unit.dataset.name if unit.dataset else ""
+        names = (unit.method.name, unit.chosen.label, unit.scale, dataset, unit.protocol.name)
+        if known.setdefault(names, unit).key != unit.key:
+            raise InputError(
+                f"two different things are called {unit.label}; rename a method, weights or folder"
+            )
+
+
 def cost_units(units: Iterable[Unit], repetitions: int) -> list[Unit]:
     """Every cost of every method and scale among the units, each once.
 

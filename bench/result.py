@@ -76,12 +76,14 @@ def from_csv(path: Path) -> list[Result]:
         InputError: no such file, other columns, or a value that is no number.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
+        if not rows:
+            raise ValueError("it has no rows")
         return [_from_row(row) for row in rows]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a results.csv") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
             f"{path} is no results.csv ({type(error).__name__}: {error}); its columns are "
             f"{','.join(COLUMNS)}"
@@ -96,6 +98,8 @@ def _from_row(row: Mapping[str, str]) -> Result:
             name: float(text) if (text := texts.pop(name)) else None for name in ("value", "spread")
         },
     }
+    if any(number != number for number in numbers.values()):
+        raise ValueError("nan is no value")
     return Result(**texts, **numbers)  # type: ignore[arg-type]
 
 

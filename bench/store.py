@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.result import COLUMNS, Result
+from bench.result import CELL, COLUMNS, Result
 from zoo.errors import InputError
 
 FORMAT = 1
@@ -41,7 +41,7 @@ CREATE INDEX IF NOT EXISTS results_of_unit ON results (unit_key);
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class Store:
@@ -85,9 +85,14 @@ class Store:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise InputError(
                 f"cannot use the store {self.path}: {error}; free the disk, or give another --out"
+            ) from error
+
+        except sqlite3.Error as error:
+            raise InputError(
+                f"cannot use the store {self.path}: {error}; damaged, or no store: move it away"
             ) from error
 
     def has(self, key: str) -> bool:
@@ -101,7 +106,8 @@ class Store:
         with self._explained(), self._database:
             self._database.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, '') "
-                "ON CONFLICT (id) DO UPDATE SET command = excluded.command",
+                "ON CONFLICT (id) DO UPDATE SET command = command || '; ' || excluded.command "
+                "WHERE instr('; ' || command || '; ', '; ' || excluded.command || '; ') = 0",
                 (run, json.dumps(facts), command, _now()),
             )
 
@@ -130,6 +136,26 @@ class Store:
             for key in keys
             for row in self._select(query, key)
         ]
+
+    def renew(self, keys: Iterable[str]) -> None:
+        """Note that these units were asked for again: they are the newest."""
+        with self._explained(), self._database:
+            self._database.executemany(
+                "UPDATE units SET finished = ? WHERE key = ?", [(_now(), key) for key in keys]
+            )
+
+    def newest(self) -> list[Result]:
+        """Of units that measured the same thing, on other images say, only the newest's Results."""
+        units: dict[tuple[object, ...], list[Result]] = {}
+        for (key,) in self._select("SELECT key FROM units ORDER BY finished, rowid"):
+            by_quantity: dict[tuple[object, ...], list[Result]] = {}
+            for found in self.results([key]):
+                place = tuple(getattr(found, column) for column in CELL if column != "image")
+                by_quantity.setdefault(place, []).append(found)
+            for place, results in by_quantity.items():
+                units.pop(place, None)
+                units[place] = results
+        return [result for results in units.values() for result in results]
 
     def runs(self) -> pd.DataFrame:
         """Provenance in long form: columns run, key, value."""

@@ -17,7 +17,7 @@ from bench.result import Result
 
 def _console() -> Console:
     console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    return console if console.is_terminal else Console(highlight=False, width=1000)
 
 
 def print_averages(measured: Sequence[Result]) -> None:
@@ -34,7 +34,7 @@ def print_averages(measured: Sequence[Result]) -> None:
     table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
     table.add_column("method")
     for dataset, scale in columns:
-        table.add_column(f"{dataset} x{scale}", justify="right")
+        table.add_column(rich.markup.escape(f"{dataset} x{scale}"), justify="right")
     for name, cells in rows.items():
         shown = (" / ".join(cells.get(column, ["-"])) for column in columns)
         table.add_row(rich.markup.escape(name), *shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,10 +48,12 @@ def choose(method: Method, tag: str, scale: int) -> Chosen:
     published = {weights.tag: weights for weights in method.weights if weights.scale == scale}
     tags = sorted({weights.tag for weights in method.weights})
     tag = tag or method.default_weights
-    if tag in (NONE, BUILT_IN):
-        return Chosen(tag, f"seed {SEED}" if tag == NONE else "")
+    if tag == NONE:
+        return Chosen(tag, f"seed {SEED}")
+    if tag == BUILT_IN:
+        return Chosen(tag, _sha256_of_state(fresh(method, scale)))
     if not tag:
-        if next(method.build(scale, method.settings).parameters(), None) is None:
+        if next(fresh(method, scale).parameters(), None) is None:
             return Chosen("", "")
         raise InputError(
             f"{method.name} has no published weights; give {method.name}@FILE, or "
@@ -75,6 +78,38 @@ def choose(method: Method, tag: str, scale: int) -> Chosen:
     return Chosen(path.name, sha256_of(path), path=path)
 
 
+def fresh(method: Method, scale: int) -> nn.Module:
+    """The method's module as `build` makes it, seeded.
+
+    Raises:
+        InputError: `build` fails, or gives no module.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            module = method.build(scale, method.settings)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{method.name}: build raised {type(error).__name__}: {reason}; mend the method"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            f"{method.name}: build gave a {type(module).__name__}; expected a torch.nn.Module"
+        )
+    return module
+
+
+def _sha256_of_state(module: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def fetch_missing(method: Method, chosen: Chosen, progress: Progress) -> None:
     """Have the published file, if one was chosen, on this machine.
 
@@ -92,13 +127,7 @@ def build(method: Method, chosen: Chosen, scale: int, device: torch.device) -> n
     Raises:
         InputError: the file is not what was published, cannot be read, or does not fit.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        module = method.build(scale, method.settings)
-    if not isinstance(module, nn.Module):
-        raise InputError(
-            f"{method.name}: build gave a {type(module).__name__}; expected a torch.nn.Module"
-        )
+    module = fresh(method, scale)
     path = fetch.local_path(chosen.file) if chosen.file is not None else chosen.path
     if path is not None:
         if sha256_of(path) != chosen.sha256:

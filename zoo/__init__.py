@@ -10,8 +10,11 @@ under the entry-point group `sisrbench.methods`. Each holds two things:
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import importlib.util
+import re
+import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -19,6 +22,7 @@ from types import ModuleType
 
 from zoo.errors import InputError, unknown
 from zoo.method import Method
+from zoo.resample import KERNELS
 
 ENTRY_POINTS = "sisrbench.methods"
 
@@ -34,9 +38,10 @@ def _names_in(path: Path) -> tuple[str, ...]:
             isinstance(target, ast.Name) and target.id == "NAMES" for target in node.targets
         ):
             try:
-                return tuple(ast.literal_eval(node.value))
+                found = ast.literal_eval(node.value)
             except ValueError:
                 return (path.stem,)
+            return tuple(found) if isinstance(found, list | tuple) else (path.stem,)
     return ()
 
 
@@ -64,8 +69,11 @@ def split(spec: str) -> tuple[str, dict[str, str], str]:
     >>> split("srcnn-9-1-5:n1=32,n2=16@none")
     ('srcnn-9-1-5', {'n1': '32', 'n2': '16'}, 'none')
     """
-    head, _, weights = spec.partition("@")
+    file = re.match(r".*?\.py(?=$|[:@])", spec)
+    rest = spec[file.end() :] if file else spec
+    head, _, weights = rest.partition("@")
     name, _, tail = head.partition(":")
+    name = file.group() if file else name
     settings = {}
     for part in filter(None, tail.split(",")):
         key, equals, value = part.partition("=")
@@ -89,6 +97,10 @@ def load(spec: str) -> tuple[Method, str]:
             raise InputError(f"no method file {name!r}; give the path of a .py file that exists")
         offered = _names_in(path) or (path.stem,)
         method = _card(_import_file(path), path.stem if path.stem in offered else offered[0], path)
+        if method.name in names():
+            raise InputError(
+                f"{path} calls itself {method.name!r}, which is a method already; rename it"
+            )
     else:
         files, points = _files(), _entry_points()
         if name in files:
@@ -110,13 +122,16 @@ def _import(module: str, path: Path) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"sisrbench_method_{path.stem}", path)
+    unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"sisrbench_{path.stem}_{unique}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file; give a .py file that holds a method")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # a dataclass looks its own module up while it is defined
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[spec.name]
         raise InputError(f"{path} does not import: {_one_line(error)}; mend the file") from error
     return module
 
@@ -125,10 +140,24 @@ def _card(module: ModuleType, name: str, path: Path) -> Method:
     function = getattr(module, "method", None)
     if not callable(function):
         raise InputError(f"{path} has no function method(name); see CONTRIBUTING.md, 'A method'")
-    card = function(name)
+    try:
+        card = function(name)
+    except Exception as error:
+        raise InputError(f"{path}: method({name!r}) raised {_one_line(error)}; mend it") from error
     if not isinstance(card, Method):
         raise InputError(
             f"{path}: method({name!r}) gave a {type(card).__name__}; expected a zoo.method.Method"
+        )
+    for value, allowed in (
+        (card.takes, ("LR", "interpolated")),
+        (card.channels, ("luma", "RGB", "any")),
+        (card.kernel, tuple(KERNELS)),
+    ):
+        if value not in allowed:
+            raise InputError(f"{path}: the card says {value!r}; expected one of {allowed}")
+    if not re.fullmatch(r"[\w.+-]+", card.name):
+        raise InputError(
+            f"{path}: {card.name!r} is no name; take letters, digits, and any of _ . + -"
         )
     return replace(card, source=path)
 

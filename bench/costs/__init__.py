@@ -36,8 +36,9 @@ class Subject:
 
     @property
     def channels(self) -> int:
-        """Planes that the method is given: 3 for an RGB method, else 1."""
-        return 3 if self.method.channels == "RGB" else 1
+        """Planes that the method is given: 3 where it works on RGB, else 1."""
+        on_rgb = self.method.channels == "any" and self.protocol.degrade == "RGB"
+        return 3 if on_rgb or self.method.channels == "RGB" else 1
 
 
 @dataclass(frozen=True)

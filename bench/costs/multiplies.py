@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.costs import OUTPUT_720P, Cost, Subject
+from bench.evaluate import precision
 from zoo.errors import InputError
 from zoo.resample import imresize
 
@@ -152,15 +153,17 @@ def measure(subject: Subject) -> dict[str, Cost]:
         UnknownOperatorError: it uses an operator that is in none of the tables.
     """
     scale, method = subject.scale, subject.method
-    lr = torch.empty(subject.channels, SIDE, SIDE, device="meta", dtype=torch.float64)
+    planes = 3 if method.channels == "RGB" else 1
+    lr = torch.empty(planes, SIDE, SIDE, device="meta", dtype=torch.float64)
     x = lr
     with MultiplyCounter() as before:
         if method.takes == "interpolated":
             x = imresize(lr, scale, kernel=method.kernel)
-    module = copy.deepcopy(subject.module).to("meta")
+    dtype = precision(subject.module)
     try:
+        module = copy.deepcopy(subject.module).to("meta")
         with MultiplyCounter() as inside:
-            module(x[None].to(torch.float32))
+            module(x[None].to(dtype))
     except InputError:
         raise
     except Exception as error:

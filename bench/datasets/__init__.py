@@ -84,6 +84,8 @@ def check(name: str) -> None:
     Raises:
         InputError: it is neither.
     """
+    if not name:
+        raise InputError("'' names no dataset; give a set or a folder of images")
     if name not in names() and not Path(name).is_dir():
         if "/" in name or name.startswith("."):
             raise InputError(

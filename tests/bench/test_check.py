@@ -75,6 +75,8 @@ def test_the_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a,b\n1,2\n", "is no results.csv"),
+        ("", "it has no rows"),
+        (result.to_csv([PSNR]).replace("36.5", "nan"), "nan is no value"),
         (result.to_csv([PSNR]).replace("36.5", "high"), "is no results.csv .*'high'"),
     ],
 )

@@ -137,7 +137,9 @@ def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"method,value\n", b"x" * 5000])
 def test_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(InputError, match="file is not a database; free the disk, or give another"):
+    with pytest.raises(
+        InputError, match="file is not a database; damaged, or no store: move it away"
+    ):
         Store(tmp_path)
     assert (tmp_path / FILE).read_bytes() == content
 
@@ -165,12 +167,12 @@ def test_runs_are_in_long_form_without_empty_facts(store: Store) -> None:
     assert list(runs[runs["run"] == "r2"]["key"]) == ["machine", "command", "started"]
 
 
-def test_run_that_goes_on_keeps_its_start_and_takes_the_new_command(store: Store) -> None:
+def test_run_that_goes_on_keeps_its_start_and_adds_the_new_command(store: Store) -> None:
     before = store.runs().set_index("key")["value"]
     store.begin("r1", FACTS, "sisrbench run again")
     after = store.runs().set_index("key")["value"]
     assert after["started"] == before["started"]
-    assert after["command"] == "sisrbench run again"
+    assert after["command"] == "sisrbench run; sisrbench run again"
 
 
 def test_store_without_runs_gives_an_empty_table(tmp_path: Path) -> None:
