@@ -38,7 +38,7 @@ from bench.reproduction import Reproduction
 from bench.result import Result
 from bench.store import FILE, Store
 from reports import page
-from zoo.errors import InputError, unknown
+from zoo.errors import InputError, one_line, unknown
 from zoo.resample import round_half_up
 
 DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -67,7 +67,7 @@ def status(arguments: Sequence[str]) -> int:
         click.echo(f"Error: {' '.join(str(error).split())}", err=True)
         return 2
     except (OSError, MemoryError, UnicodeError) as error:
-        click.echo(f"Error: {type(error).__name__}: {' '.join(str(error).split())}", err=True)
+        click.echo(f"Error: {one_line(error)}", err=True)
         return 2
     except click.Abort:
         click.echo("Interrupted; what is finished is stored, the same command goes on.", err=True)

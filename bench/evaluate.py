@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench import images
 from bench.metrics import Metric
 from bench.protocol import Protocol
-from zoo.errors import InputError
+from zoo.errors import InputError, one_line
 from zoo.method import Method
 from zoo.resample import Rounding, imresize, round_half_up
 
@@ -114,9 +114,8 @@ def _apply(
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"{method.name}: forward raised {type(error).__name__}: {reason}; mend the method, or "
+            f"{method.name}: forward raised {one_line(error, 160)}; mend the method, or "
             "give a smaller image"
         ) from error
     if not isinstance(out, Tensor):

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
-from zoo.errors import InputError, unknown
+from zoo.errors import InputError, one_line, unknown
 
 
 def module_names(folder: Path) -> list[str]:
@@ -26,8 +26,7 @@ def load_module(kind: str, folder: Path, name: str, required: tuple[str, ...]) -
     try:
         module = importlib.import_module(f"bench.{folder.name}.{name}")
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise InputError(f"{path} does not import: {reason}; mend the file") from error
+        raise InputError(f"{path} does not import: {one_line(error)}; mend the file") from error
     missing = [attribute for attribute in required if not hasattr(module, attribute)]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; see CONTRIBUTING.md, 'A {kind}'")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -64,7 +64,7 @@ class Unit:
         what = self.dataset.name if self.dataset else " ".join(self.names)
         return f"{method} x{self.scale} {what}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 of everything that can change the unit's numbers."""
         folder = costs.FOLDER if self.dataset is None else metrics.FOLDER

@@ -18,7 +18,7 @@ from bench import fetch
 from bench.fetch import RemoteFile
 from bench.images import sha256_of
 from bench.progress import Progress
-from zoo.errors import InputError
+from zoo.errors import InputError, one_line
 from zoo.method import Method
 
 NONE = "none"
@@ -91,9 +91,8 @@ def fresh(method: Method, scale: int) -> nn.Module:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"{method.name}: build raised {type(error).__name__}: {reason}; mend the method"
+            f"{method.name}: build raised {one_line(error, 160)}; mend the method"
         ) from error
     if not isinstance(module, nn.Module):
         raise InputError(

@@ -20,7 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-from zoo.errors import InputError, unknown
+from zoo.errors import InputError, one_line, unknown
 from zoo.method import Method
 from zoo.resample import KERNELS
 
@@ -118,7 +118,7 @@ def _import(module: str, path: Path) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:
-        raise InputError(f"{path} does not import: {_one_line(error)}; mend the file") from error
+        raise InputError(f"{path} does not import: {one_line(error)}; mend the file") from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -132,7 +132,7 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[spec.name]
-        raise InputError(f"{path} does not import: {_one_line(error)}; mend the file") from error
+        raise InputError(f"{path} does not import: {one_line(error)}; mend the file") from error
     return module
 
 
@@ -143,7 +143,7 @@ def _card(module: ModuleType, name: str, path: Path) -> Method:
     try:
         card = function(name)
     except Exception as error:
-        raise InputError(f"{path}: method({name!r}) raised {_one_line(error)}; mend it") from error
+        raise InputError(f"{path}: method({name!r}) raised {one_line(error)}; mend it") from error
     if not isinstance(card, Method):
         raise InputError(
             f"{path}: method({name!r}) gave a {type(card).__name__}; expected a zoo.method.Method"
@@ -160,7 +160,3 @@ def _card(module: ModuleType, name: str, path: Path) -> Method:
             f"{path}: {card.name!r} is no name; take letters, digits, and any of _ . + -"
         )
     return replace(card, source=path)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

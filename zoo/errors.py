@@ -14,6 +14,15 @@ class InputError(ValueError):
     """
 
 
+def one_line(error: BaseException, longest: int | None = None) -> str:
+    """What another's error says, on one line; its text cut after `longest` characters.
+
+    >>> one_line(ValueError("two   words"))
+    'ValueError: two words'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:longest]}"
+
+
 def unknown(kind: str, given: str, choices: Iterable[str]) -> InputError:
     """The error for a name that does not exist, nearest names first.
 

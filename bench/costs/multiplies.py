@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.costs import OUTPUT_720P, Cost, Subject
 from bench.evaluate import precision
-from zoo.errors import InputError
+from zoo.errors import InputError, one_line
 from zoo.resample import imresize
 
 TIMED = False
@@ -167,9 +167,8 @@ def measure(subject: Subject) -> dict[str, Cost]:
     except InputError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"multiplies of {method.name} cannot be counted: {type(error).__name__}: {reason}; "
+            f"multiplies of {method.name} cannot be counted: {one_line(error, 160)}; "
             "keep its forward pass in torch operators that do not read values"
         ) from error
     pixels = SIDE * SIDE
