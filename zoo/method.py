@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from zoo.errors import InputError
 
-Settings: TypeAlias = Mapping[str, int]
+Settings: TypeAlias = Mapping[str, Any]
+"""Every setting's value: an integer or a choice of words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +23,11 @@ class Weights:
     """Name behind the `@`, for example `imagenet`."""
     scale: int
     origin: str
-    """`github:owner/repository@commit`, the commit in full."""
+    """`github:owner/repository@commit`, the commit in full, or an `https://` address."""
     path: str
     """Path inside the origin."""
     sha256: str
+    """In full, or the first eight digits or more where the publisher gives no others."""
     licence: str
     citation: str
 
@@ -50,13 +52,17 @@ class Method:
     """Where LR is taken interpolated: the kernel that the protocol interpolates with."""
     settings: Settings = field(default_factory=dict)
     """Every setting with its value; a name such as `srcnn-9-1-5:n1=32` changes one."""
+    choices: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    """What a setting may be; one that is not named here may be any integer >= 1."""
     scales: tuple[int, ...] = ()
     """The scales that the method has; empty where it has them all."""
     weights: tuple[Weights, ...] = ()
     default_weights: str = ""
     """Tag that the name alone stands for; empty where nothing is published."""
     convert: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
-    """From the arrays of the authors' own file layout to the module's state dict."""
+    """From the arrays of the authors' `.mat` layout to the module's state dict."""
+    wrap: Callable[[nn.Module], nn.Module] | None = None
+    """Put around the module once its weights are in; `zoo.load` sets it for a trailing `+`."""
     multiplies: Callable[[int, Settings], float] | None = None
     """Closed form: multiplies per LR pixel at a scale, the cross-check of the counted ones."""
     source: Path = field(default=Path(), compare=False)
@@ -66,7 +72,7 @@ class Method:
         """The same method with some settings changed, its name saying which.
 
         Raises:
-            InputError: a setting that the method does not have, or one that is no integer >= 1.
+            InputError: a setting that the method does not have, or a value that it cannot be.
         """
         if not changes:
             return self
@@ -75,9 +81,7 @@ class Method:
             if key not in values:
                 known = ", ".join(values) or "none"
                 raise InputError(f"{self.name} has no setting {key!r}; it has: {known}")
-            if not text.isdecimal() or int(text) < 1:
-                raise InputError(f"{self.name}:{key}={text}: give an integer of at least 1")
-            values[key] = int(text)
+            values[key] = self._value(key, text)
         label = ",".join(f"{key}={values[key]}" for key in changes)
         changed = values != dict(self.settings)
         return replace(
@@ -87,3 +91,13 @@ class Method:
             weights=() if changed else self.weights,
             default_weights="" if changed else self.default_weights,
         )
+
+    def _value(self, key: str, text: str) -> int | str:
+        allowed = {str(choice): choice for choice in self.choices.get(key, ())}
+        if allowed:
+            if text not in allowed:
+                raise InputError(f"{self.name}:{key}={text}: choose from: {', '.join(allowed)}")
+            return allowed[text]
+        if not text.isdecimal() or int(text) < 1:
+            raise InputError(f"{self.name}:{key}={text}: give an integer of at least 1")
+        return int(text)
