@@ -8,6 +8,9 @@ from dataclasses import dataclass
 UNMEASURED = "\N{EN DASH}"
 """Stands where a value was not measured; the page never says nan."""
 
+_SUFFIXES = {"K": 1e3, "M": 1e6, "G": 1e9}
+"""Of counts as papers print them."""
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -166,9 +169,13 @@ def like_printed(printed: str, key: str, value: float) -> str:
 
     >>> like_printed("36.34", "psnr_y", 36.3449), like_printed("7.0", "seconds", 0.0123)
     ('36.34', '0.0123')
+    >>> like_printed("1.5M", "parameters", 1517571.0)
+    '1.5M'
     """
     if math.isnan(value):
         return UNMEASURED
+    if printed[-1:] in _SUFFIXES:
+        return like_printed(printed[:-1], key, value / _SUFFIXES[printed[-1]]) + printed[-1]
     decimals = decimals_of(printed)
     too_few = 0 < abs(value) < 10 ** (1 - decimals)
     return written(key, value) if too_few else fixed(value, decimals)

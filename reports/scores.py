@@ -25,8 +25,8 @@ class Score:
     """`best`, `second` or nothing."""
 
 
-Place: TypeAlias = tuple[str, str, int, str, str, str]
-"""Method, weights, scale, dataset, image, quantity."""
+Place: TypeAlias = tuple[str, str, str, int, str, str, str]
+"""Method, weights, inference, scale, dataset, image, quantity."""
 
 
 def index(results: pd.DataFrame) -> dict[Place, Row]:
@@ -39,6 +39,7 @@ def place(row: Row) -> Place:
     return (
         row["method"],
         row["weights"],
+        row["inference"],
         row["scale"],
         row["dataset"],
         row["image"],

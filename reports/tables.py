@@ -11,8 +11,8 @@ import pandas as pd
 Row: TypeAlias = dict[str, Any]
 """One row of a table, by column name."""
 
-Method: TypeAlias = tuple[str, str]
-"""A method and the weights it runs with: one row or column of most tables."""
+Method: TypeAlias = tuple[str, str, str]
+"""A method, its weights and how it was run: one row or column of most tables."""
 
 RESULT_COLUMNS = (
     "method",
@@ -21,6 +21,7 @@ RESULT_COLUMNS = (
     "dataset",
     "image",
     "protocol",
+    "inference",
     "quantity",
     "value",
     "unit",
@@ -52,7 +53,9 @@ VERDICT_COLUMNS = (
 )
 RUN_COLUMNS = ("run", "key", "value")
 
-CELL = ["method", "weights", "scale", "dataset", "image", "protocol", "quantity", "machine"]
+CELL = [
+    "method", "weights", "scale", "dataset", "image", "protocol", "inference", "quantity", "machine"
+]  # fmt: skip
 """What names a measured value; `machine` counts for times alone."""
 
 _RESULT_NUMBERS = ("value", "spread")
@@ -161,8 +164,8 @@ def distinct(values: Iterable[Hashable]) -> list[Any]:
 
 
 def methods(table: pd.DataFrame) -> list[Method]:
-    """The methods with their weights, in order of appearance."""
-    return distinct(zip(table["method"], table["weights"], strict=True))
+    """The methods with their weights, and how they were run, in order of appearance."""
+    return distinct(zip(table["method"], table["weights"], table["inference"], strict=True))
 
 
 def scale_name(scale: int) -> str:

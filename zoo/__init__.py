@@ -5,6 +5,8 @@ under the entry-point group `sisrbench.methods`. Each holds two things:
 
     NAMES = ("my-method",)            # a literal: names are listed without importing the file
     def method(name: str) -> Method:  # the card of one of them
+
+Any name with a trailing `+` is that method's geometric self-ensemble.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
+from zoo.ensemble import self_ensemble
 from zoo.errors import InputError, one_line, unknown
 from zoo.method import Method
 from zoo.resample import KERNELS
@@ -64,12 +67,12 @@ def _is_file(name: str) -> bool:
 
 
 def split(spec: str) -> tuple[str, dict[str, str], str]:
-    """`NAME[:KEY=VALUE,...][@WEIGHTS]` as (name, settings, weights).
+    """`NAME[+][:KEY=VALUE,...][@WEIGHTS]` as (name, settings, weights).
 
     >>> split("srcnn-9-1-5:n1=32,n2=16@none")
     ('srcnn-9-1-5', {'n1': '32', 'n2': '16'}, 'none')
     """
-    file = re.match(r".*?\.py(?=$|[:@])", spec)
+    file = re.match(r".*?\.py\+?(?=$|[:@])", spec)
     rest = spec[file.end() :] if file else spec
     head, _, weights = rest.partition("@")
     name, _, tail = head.partition(":")
@@ -84,34 +87,41 @@ def split(spec: str) -> tuple[str, dict[str, str], str]:
 
 
 def load(spec: str) -> tuple[Method, str]:
-    """The method of `NAME[:KEY=VALUE,...][@WEIGHTS]`, and what stands behind the `@`, or ''.
+    """The method of `NAME[+][:KEY=VALUE,...][@WEIGHTS]`, and what stands behind the `@`, or ''.
 
     Raises:
         InputError: no such method, a file that does not import or keep the contract, or a
             setting that the method does not have.
     """
     name, settings, weights = split(spec)
+    known = names()
+    base = name.removesuffix("+") if name not in known else name
+    method = _find(base, known)
+    if base != name:
+        method = self_ensemble(method)
+    return method.with_settings(settings), weights
+
+
+def _find(name: str, known: list[str]) -> Method:
     if _is_file(name):
         path = Path(name)
         if not path.is_file():
             raise InputError(f"no method file {name!r}; give the path of a .py file that exists")
         offered = _names_in(path) or (path.stem,)
         method = _card(_import_file(path), path.stem if path.stem in offered else offered[0], path)
-        if method.name in names():
+        if method.name in known:
             raise InputError(
                 f"{path} calls itself {method.name!r}, which is a method already; rename it"
             )
-    else:
-        files, points = _files(), _entry_points()
-        if name in files:
-            path = files[name]
-            method = _card(_import(f"zoo.{path.stem}", path), name, path)
-        elif name in points:
-            module = _import(points[name].module, Path(points[name].module))
-            method = _card(module, name, Path(module.__file__ or ""))
-        else:
-            raise unknown("method", name, names())
-    return method.with_settings(settings), weights
+        return method
+    files, points = _files(), _entry_points()
+    if name in files:
+        path = files[name]
+        return _card(_import(f"zoo.{path.stem}", path), name, path)
+    if name in points:
+        module = _import(points[name].module, Path(points[name].module))
+        return _card(module, name, Path(module.__file__ or ""))
+    raise unknown("method", name, known)
 
 
 def _import(module: str, path: Path) -> ModuleType:

@@ -7,6 +7,7 @@ Lim et al.: Enhanced Deep Residual Networks for Single Image Super-Resolution, C
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -28,28 +29,29 @@ class SelfEnsemble(nn.Module):
         The eight are added up in float64, where the order cannot matter: a sum of eight float32
         values of like size is exact there.
         """
-        total: Tensor | None = None
+        nothing = torch.zeros((), dtype=torch.float64, device=x.device)
+        total = sum((out.to(torch.float64) for out in self.turned_back(x)), start=nothing)
+        return (total / 8).to(x.dtype)
+
+    def turned_back(self, x: Tensor) -> Iterator[Tensor]:
+        """SR of each of the eight, as x lies: eight times (N, C, H, W)."""
         for transposed in (False, True):
             for flipped in ((), (2,), (3,), (2, 3)):
                 turned = torch.flip(x.transpose(2, 3) if transposed else x, flipped)
                 out = torch.flip(self.network(turned.contiguous()), flipped)
-                out = (out.transpose(2, 3) if transposed else out).to(torch.float64)
-                total = out if total is None else total.add_(out)
-        assert total is not None
-        return (total * 0.125).to(x.dtype)
+                yield out.transpose(2, 3) if transposed else out
 
 
 def self_ensemble(method: Method) -> Method:
     """The method `NAME+`: the same weights, eight times the cost."""
-    multiplies = method.multiplies
+    once = method.multiplies
 
     def eightfold(scale: int, settings: Settings) -> float:
-        assert multiplies is not None
-        return 8 * multiplies(scale, settings)
+        return 8 * once(scale, settings) if once else 0.0
 
     return replace(
         method,
         name=f"{method.name}+",
         wrap=SelfEnsemble,
-        multiplies=eightfold if multiplies else None,
+        multiplies=eightfold if once else None,
     )

@@ -1,7 +1,7 @@
 """Paper tables: one CSV file each, a file of Results whose source is a paper.
 
 Header lines `# title:`, `# source:` and `# labels: method=As printed; ...`, then a row a claim.
-Values stand as printed, since the digits say how exact they are. A claim that contradicts its own
+Values stand as printed, since the digits say how exact they are; K, M and G may follow a count. A claim that contradicts its own
 paper has a note that begins with `inconsistent:`. Scale 0 is a claim that names no scale. A method
 `a - b` or `a / b` is the difference or ratio of two.
 """
@@ -51,20 +51,38 @@ class PaperTable:
     claims: tuple[Claim, ...]
 
 
+_SUFFIXES = {"K": 3, "M": 6, "G": 9}
+
+
+def number(printed: str) -> Decimal:
+    """The number that was printed, its last digit's place kept; K, M and G are 1e3, 1e6 and 1e9.
+
+    >>> number("33.660"), number("665K")
+    (Decimal('33.660'), Decimal('6.65E+5'))
+
+    Raises:
+        InputError: it is no finite number.
+    """
+    digits = printed[:-1] if printed[-1:] in _SUFFIXES else printed
+    try:
+        found = Decimal(digits).scaleb(_SUFFIXES.get(printed[-1:], 0))
+    except InvalidOperation:
+        found = Decimal("nan")
+    if not found.is_finite():
+        raise InputError(f"a claim's value is {printed!r}; give a number as printed")
+    return found
+
+
 def half_digit(printed: str) -> float:
     """Half a unit of the last printed digit: how far the value meant can be from the one printed.
 
-    >>> half_digit("33.66"), half_digit("30")
-    (0.005, 0.5)
+    >>> half_digit("33.66"), half_digit("30"), half_digit("1.5M")
+    (0.005, 0.5, 50000.0)
 
     Raises:
         InputError: it is no number.
     """
-    try:
-        exponent = Decimal(printed).as_tuple().exponent
-    except InvalidOperation:
-        raise InputError(f"a claim's value is {printed!r}; give a number as printed") from None
-    return float(Decimal(5).scaleb(int(exponent) - 1))
+    return float(Decimal(5).scaleb(int(number(printed).as_tuple().exponent) - 1))
 
 
 def names() -> list[str]:
@@ -107,7 +125,7 @@ def _claim(row: dict[str, str], source: str) -> Claim:
             image=row["image"],
             protocol=row["protocol"],
             quantity=row["quantity"],
-            value=float(row["value"]),
+            value=float(number(row["value"])),
             unit=row["unit"],
             spread=half_digit(row["value"]),
             source=source,

@@ -21,8 +21,8 @@ ORDER = 30
 _COUNTED = "multiplies_per_input_px"
 _ADDED = ("interpolation_multiplies_per_input_px", "elementwise_multiplies_per_input_px")
 
-Costs: TypeAlias = dict[tuple[str, int, str], dict[tuple[str, str], float]]
-"""Costs of a method, scale and quantity, by weights and protocol."""
+Costs: TypeAlias = dict[tuple[str, int, str, str], dict[tuple[str, str], float]]
+"""Costs of a method, scale, quantity and inference, by weights and protocol."""
 
 Cost: TypeAlias = Callable[[Row], float]
 """What the method of an average's row costs there; NaN where that is not known."""
@@ -76,7 +76,7 @@ def counted(results: pd.DataFrame) -> Cost:
     costs = _costs(results)
 
     def cost(row: Row) -> float:
-        parts = [_under(costs, row, key) for key in (_COUNTED, *_ADDED)]
+        parts = [_under(costs, row, key, "") for key in (_COUNTED, *_ADDED)]
         # A method that takes LR has no row for interpolation: that costs it nothing.
         return math.nan if parts[0] is None else math.fsum(p for p in parts if p is not None)
 
@@ -96,7 +96,7 @@ def _seconds(results: pd.DataFrame) -> Cost:
     costs = _costs(results)
 
     def cost(row: Row) -> float:
-        found = _under(costs, row, "seconds")
+        found = _under(costs, row, "seconds", row["inference"])
         return math.nan if found is None else found
 
     return cost
@@ -105,18 +105,18 @@ def _seconds(results: pd.DataFrame) -> Cost:
 def _costs(results: pd.DataFrame) -> Costs:
     costs: Costs = {}
     for row in rows(results[results["dataset"] == ""]):
-        place = (row["method"], row["scale"], row["quantity"])
+        place = (row["method"], row["scale"], row["quantity"], row["inference"])
         costs.setdefault(place, {})[row["weights"], row["protocol"]] = row["value"]
     return costs
 
 
-def _under(costs: Costs, row: Row, key: str) -> float | None:
-    """A cost for the row's weights and protocol, or one that names none.
+def _under(costs: Costs, row: Row, key: str, inference: str) -> float | None:
+    """A cost for the row's weights and protocol, or one that names none, of that inference.
 
     A time belongs to the protocol that fed the method; another's stands in for it, since all
     interpolate alike as far as time goes.
     """
-    found = costs.get((row["method"], row["scale"], key), {})
+    found = costs.get((row["method"], row["scale"], key, inference), {})
     of_weights = {place: cost for place, cost in found.items() if place[0] in (row["weights"], "")}
     for place in ((weights, protocol) for protocol in (row["protocol"], "")
                   for weights in (row["weights"], "")):  # fmt: skip
@@ -155,8 +155,9 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
     names = plot_names(methods(averages))
     for scale, found in averages.groupby("scale"):
         points = [
-            Point(names[row["method"], row["weights"]], axis.cost(row), row["value"])
+            Point(name, axis.cost(row), row["value"])
             for row in rows(found)
+            for name in [names[row["method"], row["weights"], row["inference"]]]
         ]
         known = [p for p in points if math.isfinite(p.cost) and math.isfinite(p.quality)]
         left_out += [p.label for p in points if p not in known]
@@ -176,9 +177,11 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
 
 
 def plot_names(found: list[Method]) -> dict[Method, str]:
-    """What to write beside the markers: the weights only where a method has several."""
-    counts = pd.Series([method for method, _ in found]).value_counts()
-    return {
-        (method, weights): f"{method} ({weights})" if weights and counts[method] > 1 else method
-        for method, weights in found
-    }
+    """What to write beside the markers: weights and inference where a method has several."""
+    counts = pd.Series([name for name, _, _ in found]).value_counts()
+    names = {}
+    for method in found:
+        name, *how = method
+        said = ", ".join(filter(None, how))
+        names[method] = f"{name} ({said})" if said and counts[name] > 1 else name
+    return names

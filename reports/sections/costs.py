@@ -15,8 +15,8 @@ from reports.template import fill
 TITLE = "Costs"
 ORDER = 45
 
-Column: TypeAlias = tuple[str, str, str]
-"""A quantity, and the protocol and machine that it was measured under, where that matters."""
+Column: TypeAlias = tuple[str, str, str, str]
+"""A quantity, and the protocol, machine and inference that it was measured under."""
 
 _FIRST = (
     "multiplies_per_input_px",
@@ -36,7 +36,7 @@ class Heading:
 
     name: str
     condition: str
-    """The protocol and machine; empty where the quantity has but one column and no machine."""
+    """Protocol, machine and inference; empty where the quantity has but one column of them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def render(tables: Tables) -> str | None:
     return fill(
         "costs",
         headings=headings(found, columns),
-        blocks=[block(found, method, columns) for method in methods(found)],
+        blocks=[block(found, method, columns) for method in methods(found.assign(inference=""))],
         gaps_found=scores.gaps(found),
         timed=bool((found["unit"] == "s").any()),
     )
@@ -65,7 +65,7 @@ def render(tables: Tables) -> str | None:
 
 def column(row: Row) -> Column:
     """The column that a cost stands in."""
-    return row["quantity"], row["protocol"], row["machine"]
+    return row["quantity"], row["protocol"], row["machine"], row["inference"]
 
 
 def _position(key: Column) -> int:
@@ -76,12 +76,12 @@ def headings(results: pd.DataFrame, columns: list[Column]) -> list[Heading]:
     """The columns' heads; a protocol is named where one quantity has several."""
     units = scores.units(results)
     protocols: dict[str, set[str]] = {}
-    for key, protocol, _ in columns:
+    for key, protocol, _, _ in columns:
         protocols.setdefault(key, set()).add(protocol)
     made = []
-    for key, protocol, machine in columns:
+    for key, protocol, machine, inference in columns:
         named = protocol if len(protocols[key]) > 1 else ""
-        condition = ", ".join(filter(None, (named, machine)))
+        condition = ", ".join(filter(None, (named, machine, inference)))
         made.append(Heading(quantities.heading(key, units[key]), condition))
     return made
 
