@@ -26,7 +26,8 @@ class Change:
         was = self.before
         weights = f"@{was.weights}" if was.weights else ""
         place = " ".join(filter(None, [was.dataset, was.image or "average" * bool(was.dataset)]))
-        what = f"{was.method}{weights} x{was.scale} {place} {was.quantity}".replace("  ", " ")
+        what = " ".join(f"{was.method}{weights} x{was.scale} {place} {was.inference} "
+                        f"{was.quantity}".split())  # fmt: skip
         if self.now is None or self.now.value is None or was.value is None:
             return f"{what}: was {was.value}, is not measured now"
         difference = f"{self.now.value - was.value:+.6g} {was.unit}".rstrip()
@@ -44,8 +45,7 @@ def changes(
     worse. Times belong to a machine and are left out.
     """
     now = {_cell(result): result for result in measured}
-    timed = {unit for name in costs.names() if costs.load(name).TIMED
-             for unit in costs.load(name).UNITS}  # fmt: skip
+    timed = costs.timed_quantities()
     found = []
     for before in baseline:
         if before.quantity in timed or before.value is None:

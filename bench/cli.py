@@ -15,6 +15,7 @@ import torch
 
 import zoo
 from bench import (
+    card,
     check,
     compare,
     costs,
@@ -23,6 +24,7 @@ from bench import (
     images,
     machine,
     metrics,
+    options,
     plan,
     published,
     result,
@@ -32,7 +34,8 @@ from bench import protocol as protocols
 from bench import weights as weight_files
 from bench.engine import run_inline
 from bench.evaluate import super_resolve
-from bench.plan import Unit, Wish
+from bench.inference import Inference, prepare
+from bench.plan import CostWish, Unit, Wish
 from bench.progress import Progress
 from bench.reproduction import Reproduction
 from bench.result import Result
@@ -45,7 +48,6 @@ DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
 DEMO_DATASETS = ("demo",)
 SCALES = (2, 3, 4)
 DEFAULT_PROTOCOL = "srcnn2014"
-DEFAULT_OUT = Path("sisrbench-out")
 OWN_PICTURES = "rcan2018"
 """The protocol by which `upscale` interpolates: 8-bit RGB in and out, luma not rounded."""
 
@@ -84,34 +86,12 @@ def command() -> None:
     sisrbench reproduce srcnn2014_set5       re-measure a paper's table, cell by cell
     sisrbench run -m srcnn-9-5-5 -d set5 -s 3
     sisrbench check baseline.csv             has a metric got worse since?
+    sisrbench cost edsr-baseline vdsr        what methods cost, without images
+    sisrbench show edsr                      a method's card, layers and claims
     sisrbench list                           what there is
 
     What is measured is stored in --out; the same command again continues, or computes nothing.
     """  # noqa: D301
-
-
-def _measuring_options(function: Callable[..., int]) -> Callable[..., int]:
-    options = (
-        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
-        click.option(
-            "--out",
-            type=click.Path(file_okay=False, path_type=Path),
-            default=DEFAULT_OUT,
-            show_default=True,
-            help="Folder that receives index.html, results.csv and the store.",
-        ),
-        click.option("--threads", type=click.IntRange(1), help="Processor threads; default: all."),
-        click.option(
-            "--repeat",
-            type=click.IntRange(1),
-            default=5,
-            show_default=True,
-            help="Repetitions of each time measurement.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
 
 
 @command.command()
@@ -131,15 +111,7 @@ def _measuring_options(function: Callable[..., int]) -> Callable[..., int]:
     metavar="DATASET|DIR",
     help="A set's name, or a folder of HR images; may be repeated.",
 )
-@click.option(
-    "-s",
-    "--scale",
-    "scales",
-    multiple=True,
-    type=click.IntRange(2),
-    metavar="SCALE",
-    help="Enlargement, 2 or more; may be repeated.  [default: 2 3 4]",
-)
+@options.scale
 @click.option(
     "--protocol",
     "protocol_name",
@@ -153,9 +125,10 @@ def _measuring_options(function: Callable[..., int]) -> Callable[..., int]:
     "metric_names",
     multiple=True,
     metavar="NAME",
-    help="Only this metric; may be repeated.  [default: all]",
+    help="Only this metric; may be repeated.  [default: all that need no download]",
 )
-@_measuring_options
+@options.inference
+@options.measuring
 def run(
     methods: tuple[str, ...],
     sets: tuple[str, ...],
@@ -182,11 +155,14 @@ def run(
     wanted = _metrics(metric_names)
     for name in sets:
         datasets.check(name)
-    used = _device(device, threads)
+    inference = options.asked_inference()
+    used = _device(device, threads, inference)
     for method, tag in loaded:
         for scale in scales or SCALES:
             plan.choose(method, tag, scale)
     progress = Progress()
+    for name in wanted:
+        metrics.fetch_missing(name, progress)
     images_of = {
         name: datasets.load(name, progress) for name in dict.fromkeys(sets or DEMO_DATASETS)
     }
@@ -196,11 +172,11 @@ def run(
         for method, tag in loaded
         for scale in scales or SCALES
     ]
-    units = plan.accuracy_units(wishes, used, wanted)
+    units = plan.accuracy_units(wishes, used, wanted, inference)
     plan.refuse_namesakes(units)
     for unit in units:
         weight_files.fetch_missing(unit.method, unit.chosen, progress)
-    units += plan.cost_units(units, repeat)
+    units += plan.cost_units(plan.costs_of(units), repeat)
     measured, runs = _execute(units, used, out, progress)
     _write(out, "sisrbench: " + ", ".join(images_of), measured, compare.none(), runs)
     summary.print_averages(measured)
@@ -217,7 +193,8 @@ def run(
     help="Measure by these rules instead of each claim's own; the verdicts say so.",
 )
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a cell deviates.")
-@_measuring_options
+@options.inference
+@options.measuring
 def reproduce(
     tables: tuple[str, ...],
     protocol_name: str | None,
@@ -239,15 +216,80 @@ def reproduce(
     """  # noqa: D301
     loaded = [published.load(name) for name in dict.fromkeys(tables)]
     rules = protocols.load(protocol_name) if protocol_name else None
-    used = _device(device, threads)
+    inference = options.asked_inference()
+    used = _device(device, threads, inference)
     progress = Progress()
-    reproduction = Reproduction(loaded, rules, used, repeat, progress)
+    reproduction = Reproduction(loaded, rules, used, repeat, inference, progress)
     measured, runs = _execute(reproduction.units, used, out, progress)
     verdicts = compare.all_tables(loaded, measured, reproduction.why_not)
     _write(out, "sisrbench: " + ", ".join(tables), measured, verdicts, runs)
     summary.print_verdicts(verdicts)
     _print_place(out)
     return int(strict and bool((verdicts["verdict"] == "deviates").any()))
+
+
+@command.command(name="cost")
+@click.argument("specs", nargs=-1, required=True, metavar="METHOD...")
+@options.scale
+@click.option(
+    "--protocol",
+    "protocol_name",
+    default=DEFAULT_PROTOCOL,
+    show_default=True,
+    metavar="NAME",
+    help="The rules by which LR is interpolated, where a method takes that.",
+)
+@click.option("--no-time", is_flag=True, help="Leave out the time: run nothing.")
+@options.inference
+@options.measuring
+def cost_(
+    specs: tuple[str, ...],
+    scales: tuple[int, ...],
+    protocol_name: str,
+    no_time: bool,
+    device: str,
+    out: Path,
+    threads: int | None,
+    repeat: int,
+) -> int:
+    """What methods cost, without any image or weights.
+
+    \b
+    sisrbench cost edsr-baseline vdsr srresnet
+    sisrbench cost edsr -s 2 --device cuda --precision bf16 --batch 4
+
+    Multiplies, additions, parameters, activations, receptive field, memory, and the time of one
+    1280x720 output with its share of what this machine could do at best.
+    """  # noqa: D301
+    loaded = [zoo.load(spec)[0] for spec in dict.fromkeys(specs)]
+    rules = protocols.load(protocol_name)
+    inference = options.asked_inference()
+    used = _device(device, threads, inference)
+    wishes = [
+        CostWish(method, scale, rules, used, inference, timed=not no_time)
+        for method in loaded
+        for scale in (scales or [s for s in SCALES if s in (method.scales or SCALES)])
+    ]
+    units = plan.cost_units(wishes, repeat)
+    measured, runs = _execute(units, used, out, Progress())
+    _write(out, "sisrbench: costs", measured, compare.none(), runs)
+    summary.print_costs(measured)
+    _print_place(out)
+    return 0
+
+
+@command.command()
+@click.argument("spec", metavar="METHOD")
+@click.option("-s", "--scale", type=click.IntRange(2), help="Whose layers.  [default: the least]")
+def show(spec: str, scale: int | None) -> int:
+    """A method: its card, its layers, and every claim that papers make of it."""
+    method, _ = zoo.load(spec)
+    scale = scale or min(method.scales or SCALES)
+    chosen = plan.choose(method, weight_files.NONE, scale)
+    card.print_card(method)
+    card.print_layers(method, weight_files.build(method, chosen, scale, torch.device("cpu")), scale)
+    card.print_claims(method, [published.load(name) for name in published.names()])
+    return 0
 
 
 @command.command(name="list")
@@ -303,16 +345,16 @@ _LISTED: dict[str, Callable[[], list[tuple[str, str]]]] = {
 
 
 @command.command(name="fetch")
-@click.argument("names", nargs=-1, required=True, metavar="DATASET|METHOD...")
+@click.argument("names", nargs=-1, required=True, metavar="DATASET|METHOD|METRIC...")
 def fetch_(names: tuple[str, ...]) -> int:
-    """Download datasets and published weights.
+    """Download datasets, published weights, and what metrics need.
 
     \b
     sisrbench fetch set5 set14 b100 srcnn-9-1-5
 
     Files are checked by hash; one that was cut off is continued. SISRBENCH_CACHE moves the
     cache; SISRBENCH_MIRROR names a folder or address to try first, laid out as the cache is:
-    github/OWNER/REPOSITORY/COMMIT/PATH.
+    github/OWNER/REPOSITORY/COMMIT/PATH, or HOST/PATH.
     """  # noqa: D301
     wanted = {name: _files_of(name) for name in names}
     for name, (files, licence) in wanted.items():
@@ -323,18 +365,22 @@ def fetch_(names: tuple[str, ...]) -> int:
 
 
 def _files_of(name: str) -> tuple[list[fetch.RemoteFile], str]:
-    """The files behind a set's or a method's name, and their licence."""
+    """The files behind a set's, a metric's or a method's name, and their licence."""
     if name in datasets.names():
         manifest = datasets.manifest(name)
         return [file for _, _, file in manifest.files], manifest.licence
+    if name in metrics.names() and metrics.files(name):
+        return list(metrics.files(name)), metrics.licence(name)
     try:
         method, tag = zoo.load(name)
     except InputError:
-        raise unknown("dataset or method", name, datasets.names() + zoo.names()) from None
+        raise unknown(
+            "dataset, method or metric", name, [*datasets.names(), *zoo.names(), *metrics.names()]
+        ) from None
     chosen = [weights for weights in method.weights if tag in ("", weights.tag)]
     if not chosen:
         raise InputError(f"{name} has no published weights to fetch; choose another")
-    files = [fetch.RemoteFile(found.origin, found.path, found.sha256) for found in chosen]
+    files = list(dict.fromkeys(weight_files.remote(found) for found in chosen))
     return files, "; ".join(dict.fromkeys(found.licence for found in chosen))
 
 
@@ -343,7 +389,7 @@ def _files_of(name: str) -> tuple[list[fetch.RemoteFile], str]:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_OUT,
+    default=options.DEFAULT_OUT,
     show_default=True,
     help="Folder that holds the store.",
 )
@@ -374,7 +420,7 @@ def report(tables: tuple[str, ...], out: Path) -> int:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_OUT,
+    default=options.DEFAULT_OUT,
     show_default=True,
     help="Folder that holds the results.csv to check.",
 )
@@ -420,6 +466,7 @@ def check_(baseline: Path, out: Path, tolerance: float) -> int:
     show_default=True,
     help="Folder that receives IMAGE_x2_METHOD.png.",
 )
+@options.inference
 def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: Path) -> int:
     """Enlarge pictures of your own.
 
@@ -430,13 +477,15 @@ def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: 
     targets = [out / f"{Path(name).stem}_x{scale}_{label}.png" for name in pictures]
     if len(set(targets)) < len(targets):
         raise InputError("two of the pictures would be written to one file; give them apart")
-    used = _device(device, None)
+    inference = options.asked_inference()
+    used = _device(device, None, inference)
     chosen = plan.choose(method, tag, scale)
     weight_files.fetch_missing(method, chosen, Progress())
-    module = weight_files.build(method, chosen, scale, used)
+    network = weight_files.build(method, chosen, scale, used)
+    module = prepare(network, inference, scale if method.takes == "LR" else 1, used)
     rules = protocols.load(OWN_PICTURES)
     progress = Progress()
-    with torch.no_grad(), progress.work(len(targets), len(targets)):
+    with torch.no_grad(), inference.switches(), progress.work(len(targets), len(targets)):
         for name, target in zip(pictures, targets, strict=True):
             with progress.piece(name) as gist:
                 if not Path(name).is_file():
@@ -446,26 +495,27 @@ def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: 
                 sr = round_half_up(super_resolve(lr, size, method, module, rules))
                 result.write_whole({target: images.encode_png(images.to_pixels(sr))})
                 progress.advance()
-                gist.append(str(target))
+                gist += [str(target), *module.fallbacks]
+                module.fallbacks = []
     return 0
 
 
-def _device(name: str, threads: int | None) -> torch.device:
+def _device(name: str, threads: int | None, inference: Inference) -> torch.device:
     most = 4 * (os.cpu_count() or 1)
     if threads is not None and threads > most:
         raise InputError(f"{threads} threads are too many here; give at most {most}")
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
-    return machine.device(name)
+    used = machine.device(name)
+    inference.check(used)
+    return used
 
 
 def _metrics(names: tuple[str, ...]) -> list[str]:
     for name in names:
         metrics.load(name)
-    return sorted(set(names)) or metrics.names()
+    return sorted(set(names)) or metrics.default_names()
 
 
 def _execute(

@@ -79,6 +79,7 @@ class Measured:
         if cell.weights or len({result.weights for result in results}) > 1:
             results = [result for result in results if result.weights == cell.weights]
         remark = ""
+        results = [result for result in results if not result.inference] or results
         if protocol not in {result.protocol for result in results} and len(results) == 1:
             remark = f"across protocols: claimed under {protocol or 'none'}, measured under "
             remark += results[0].protocol or "none"
@@ -86,7 +87,10 @@ class Measured:
             results = [result for result in results if result.protocol == protocol]
         if not results:
             return None, ""
-        return results[-1].value, results[-1].note if results[-1].value is None else remark
+        found = results[-1]
+        if found.value is None:
+            return None, found.note
+        return found.value, "; ".join(filter(None, (found.inference, remark)))
 
     def of_claim(self, claim: Result) -> tuple[float | None, str]:
         """The value beside a claim; of `a - b` and `a / b`, from both operands."""

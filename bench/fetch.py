@@ -1,22 +1,26 @@
 """Downloads by hash: from the public origin, or from a mirror laid out like it.
 
-A file has an origin (`github:owner/repository@commit`), a path inside it and a SHA-256. It is
-placed under the cache at `github/owner/repository/commit/path`, so that one machine's cache can
-be another's mirror. `SISRBENCH_MIRROR` names a folder or an address of that layout, tried first;
-`SISRBENCH_CACHE` moves the cache.
+A file has an origin, a path inside it and a SHA-256. It is placed under the cache so that one
+machine's cache can be another's mirror:
+
+    github:owner/repository@commit    github/owner/repository/commit/path
+    https://host/folder               host/folder/path
+
+`SISRBENCH_MIRROR` names a folder or an address of that layout, tried first; `SISRBENCH_CACHE`
+moves the cache.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
@@ -30,25 +34,59 @@ from zoo.errors import InputError
 WORKERS = 8
 _TIMEOUT = (10, 60)  # seconds to connect, seconds between two pieces
 
-pooch.get_logger().setLevel("WARNING")
+_ORIGIN = re.compile(
+    r"github:[\w.-]+/[\w.-]+@[0-9a-f]+|package:[\w.]+|https://[\w-]+(\.[\w-]+)+(/[\w.~+-]+)*"
+)
+_SHA256 = re.compile("[0-9a-f]{8,64}")
 
 
 class FetchError(InputError):
     """A file could not be had; what is missing can be named and the rest measured."""
 
 
+class _OtherBytesError(Exception):
+    """What came is not what the hash says."""
+
+
+class _NotSecureError(requests.RequestException):
+    """An https address led to another kind, where anybody can answer."""
+
+
 @dataclass(frozen=True)
 class RemoteFile:
-    """A public file, pinned."""
+    """A public file, pinned.
+
+    Raises:
+        InputError: an origin of another kind, plain http among them, a path that leaves it, or
+            a hash of fewer than eight digits.
+    """
 
     origin: str
-    """`github:owner/repository@commit`, or `package:name` for a file of an installed package."""
+    """`github:owner/repository@commit`, an address `https://host/folder`, or `package:name` for a
+    file of an installed package."""
     path: str
     sha256: str
+    """In full, or as many of its first digits as the publisher gives, eight at least."""
+
+    def __post_init__(self) -> None:
+        if not _ORIGIN.fullmatch(self.origin):
+            raise InputError(
+                f"{self.path}: no origin {self.origin!r}; give github:OWNER/REPOSITORY@COMMIT, "
+                "https://HOST/FOLDER or package:NAME"
+            )
+        if {"", ".", ".."} & {*self.path.split("/"), *self.origin.split("/")[3:]}:
+            raise InputError(f"{self.path!r} is no path inside {self.origin}; mend it")
+        if not _SHA256.fullmatch(self.sha256):
+            raise InputError(
+                f"{self.path}: {self.sha256!r} is no SHA-256; give its 64 hex digits, or at least "
+                "the first 8, in small letters"
+            )
 
     @property
     def layout(self) -> str:
-        """Path in the cache and in a mirror: `github/owner/repository/commit/path`."""
+        """Path in the cache and in a mirror, as the module's head says."""
+        if self.origin.startswith("https://"):
+            return f"{self.origin.removeprefix('https://')}/{self.path}"
         host, _, rest = self.origin.partition(":")
         repository, _, commit = rest.partition("@")
         return f"{host}/{repository}/{commit}/{self.path}"
@@ -56,8 +94,14 @@ class RemoteFile:
     @property
     def url(self) -> str:
         """Public address."""
+        if self.origin.startswith("https://"):
+            return f"{self.origin}/{quote(self.path)}"
         repository, _, commit = self.origin.removeprefix("github:").partition("@")
         return f"https://raw.githubusercontent.com/{repository}/{commit}/{quote(self.path)}"
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a file on this machine is this one, by its hash."""
+        return sha256_of(path).startswith(self.sha256)
 
 
 def cache_folder() -> Path:
@@ -84,7 +128,7 @@ def local_path(file: RemoteFile) -> Path:
 def is_here(file: RemoteFile) -> bool:
     """Whether the file is on this machine, byte for byte."""
     path = local_path(file)
-    return path.is_file() and sha256_of(path) == file.sha256
+    return path.is_file() and file.is_at(path)
 
 
 def fetch_missing(name: str, files: Iterable[RemoteFile], progress: Progress) -> None:
@@ -126,23 +170,22 @@ def _fetch_one(file: RemoteFile) -> None:
     for source in sources:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            pooch.retrieve(
-                source,
-                known_hash=f"sha256:{file.sha256}",
-                fname=path.name,
-                path=path.parent,
-                downloader=partial(_download, part=path.with_name(f"{path.name}.part")),
-            )
+            with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+                whole = Path(folder) / path.name
+                _download(source, whole, part=path.with_name(f"{path.name}.part"))
+                if not file.is_at(whole):
+                    raise _OtherBytesError
+                whole.replace(path)
             return
         except requests.RequestException as error:
             failures.append(f"{source}: {_reason(error)}")
         except FileNotFoundError:
             failures.append(f"{source}: not there")
-        except ValueError as error:
+        except _OtherBytesError:
             raise FetchError(
                 f"{source} is not the file that was published: its SHA-256 is not "
                 f"{file.sha256[:12]}...; nothing was kept: try another mirror"
-            ) from error
+            ) from None
         except OSError as error:
             raise FetchError(
                 f"cannot place {path}: {error.strerror}; free the disk, or set SISRBENCH_CACHE"
@@ -167,24 +210,29 @@ def _reason(error: requests.RequestException) -> str:
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "cut off; what came is kept and continued by the next try"
+    if isinstance(error, _NotSecureError):
+        return f"it leads through plain http to {error}"
     return "no connection"
 
 
-def _download(url: str, output_file: Any, _: Any, *, part: Path) -> None:
-    """Pooch's downloader interface: copy a mirror's file, or continue the `part` that is there."""
+def _download(url: str, whole: Path, part: Path) -> None:
+    """Copy a mirror's file to `whole`, or continue the `part` that is there until it is whole."""
     if url.startswith("file://"):
-        shutil.copyfile(url2pathname(urlsplit(url).path), output_file)
+        shutil.copyfile(url2pathname(urlsplit(url).path), whole)
         return
     had = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={had}-"} if had else {}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+        hops = [hop.url for hop in (*answer.history, answer)]
+        if url.startswith("https:") and not all(hop.startswith("https:") for hop in hops):
+            raise _NotSecureError(hops[-1])
+        if had and answer.status_code == requests.codes.requested_range_not_satisfiable:
             part.unlink()
-            _download(url, output_file, _, part=part)
+            _download(url, whole, part)
             return
         answer.raise_for_status()
         continued = answer.status_code == requests.codes.partial_content
         with part.open("ab" if continued else "wb") as file:
             for piece in answer.iter_content(1 << 14):
                 file.write(piece)
-    shutil.move(part, output_file)
+    part.replace(whole)

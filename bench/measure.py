@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bench import costs, images, metrics, weights
+from bench import costs, images, inference, metrics, weights
 from bench.datasets import Dataset, ImageFile
 from bench.evaluate import evaluate
 from bench.plan import Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.result import Result
+from bench.tiles import Tiled
 from zoo.errors import InputError
 
 
@@ -37,7 +38,7 @@ def measure(unit: Unit, progress: Progress) -> list[Result]:
     Raises:
         InputError: an image, the weights or the method cannot be used.
     """
-    with torch.no_grad():  # inference mode would hide composite operators from the counter
+    with torch.no_grad(), unit.inference.switches():
         module = weights.build(unit.method, unit.chosen, unit.scale, unit.device)
         if unit.dataset is None:
             return _cost(unit, module, progress)
@@ -46,8 +47,9 @@ def measure(unit: Unit, progress: Progress) -> list[Result]:
 
 def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progress) -> list[Result]:
     used = {name: metrics.load(name) for name in unit.names}
+    remarks: dict[str, list[str]] = {}
 
-    def one(image: ImageFile, module: nn.Module) -> dict[str, float]:
+    def one(image: ImageFile, module: Tiled) -> dict[str, float]:
         pixels = decoded(image.path, image.sha256)
         try:
             found = evaluate(
@@ -56,9 +58,13 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
         progress.advance()
+        remarks[image.name], module.fallbacks = module.fallbacks, []
         return found
 
-    found = _each(one, dataset.images, module, unit.device)
+    workers = _workers(unit, len(dataset.images))
+    factor = unit.scale if unit.method.takes == "LR" else 1
+    run = inference.prepare(module, unit.inference, factor, unit.device, max(workers, 1))
+    found = _each(one, dataset.images, run, workers)
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}
     results = []
     for name, metric in used.items():
@@ -78,20 +84,23 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
                     dataset=dataset.name,
                     image=image_name,
                     protocol=unit.protocol.name,
+                    inference=unit.inference.label,
                     quantity=quantity,
                     value=value,
                     unit=metric.UNIT,
-                    note="" if image_name else f"average of {len(per_image)} images",
+                    note="; ".join(remarks[image_name])
+                    if image_name
+                    else f"average of {len(per_image)} images",
                 )
             )
     return results
 
 
 def _each(
-    one: Callable[[ImageFile, nn.Module], dict[str, float]],
+    one: Callable[[ImageFile, Tiled], dict[str, float]],
     images: Sequence[ImageFile],
-    module: nn.Module,
-    device: torch.device,
+    module: Tiled,
+    workers: int,
 ) -> list[dict[str, float]]:
     """`one` of every image, in order; each thread has a copy of the module, which may keep state.
 
@@ -99,7 +108,7 @@ def _each(
     that is shared out sums in another order, which rounds single pixels of SR to another level
     and moves PSNR by up to 2e-4 dB. So the number of threads changes nothing but the time.
     """
-    if device.type != "cpu":
+    if not workers:
         return [one(image, module) for image in images]
     own = threading.local()
 
@@ -111,9 +120,15 @@ def _each(
         with torch.no_grad():
             return one(image, own.module)
 
-    workers = min(torch.get_num_threads(), len(images))
     with ThreadPoolExecutor(workers, initializer=prepare) as pool:
         return list(pool.map(alone, images))
+
+
+def _workers(unit: Unit, images: int) -> int:
+    """How many threads take images side by side; 0 where one image after the other is run."""
+    if unit.device.type != "cpu" or unit.inference.compiled:
+        return 0
+    return min(torch.get_num_threads(), images)
 
 
 def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:
@@ -143,6 +158,7 @@ def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
         protocol=unit.protocol,
         device=unit.device,
         repetitions=unit.repetitions,
+        inference=unit.inference,
     )
     try:
         found = cost.measure(subject)
@@ -153,11 +169,14 @@ def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
     results = []
     for quantity, symbol in cost.UNITS.items():
         value = found.get(quantity)
+        if value is None and not why_not:
+            continue
         results.append(
             Result(
                 method=unit.method.name,
                 scale=unit.scale,
                 protocol=unit.protocol.name if cost.TIMED else "",
+                inference=unit.inference.label,
                 quantity=quantity,
                 value=value.value if value else None,
                 unit=symbol,

@@ -71,8 +71,8 @@ def inference(function: Callable[..., int]) -> Callable[..., int]:
         ),
         option(
             "--memory-format",
-            type=click.Choice(list(MEMORY_FORMATS)),
-            default="contiguous",
+            type=click.Choice(["auto", *MEMORY_FORMATS]),
+            default="auto",
             show_default=True,
             help="How feature maps lie in memory.",
         ),

@@ -13,6 +13,7 @@ import torch
 
 from bench import costs, metrics, weights
 from bench.datasets import Dataset
+from bench.inference import DEFAULT, Inference
 from bench.machine import device_name
 from bench.protocol import Protocol
 from bench.weights import Chosen
@@ -22,8 +23,11 @@ from zoo.method import Method
 BENCH = Path(__file__).parent
 _SHARED_CODE = (
     BENCH.parent / "zoo" / "resample.py",
+    BENCH.parent / "zoo" / "ensemble.py",
     BENCH / "images.py",
     BENCH / "evaluate.py",
+    BENCH / "inference.py",
+    BENCH / "tiles.py",
     BENCH / "measure.py",
 )
 """Code whose change may change any number, so that what it measured is measured anew."""
@@ -51,6 +55,7 @@ class Unit:
     names: tuple[str, ...]
     """Names of the metrics, or of the one cost."""
     repetitions: int = 1
+    inference: Inference = DEFAULT
 
     @property
     def is_timed(self) -> bool:
@@ -60,9 +65,10 @@ class Unit:
     @property
     def label(self) -> str:
         """The unit in one line for people."""
-        method = self.method.name + (f"@{self.chosen.label}" if self.chosen.label else "")
+        named = self.dataset is not None and self.chosen.label
+        method = self.method.name + (f"@{self.chosen.label}" if named else "")
         what = self.dataset.name if self.dataset else " ".join(self.names)
-        return f"{method} x{self.scale} {what}"
+        return f"{method} x{self.scale} {what} {self.inference.label}".rstrip()
 
     @cached_property
     def key(self) -> str:
@@ -79,7 +85,7 @@ class Unit:
             "protocol": [self.protocol.name, self.protocol.sha256],
             "names": self.names,
             "code": _hash_of(_SHARED_CODE + own),
-            "precision": "float32",
+            "inference": self.inference.label,
             "device kind": self.device.type,
         }
         if self.is_timed:
@@ -100,23 +106,30 @@ class Wish:
 
 
 def accuracy_units(
-    wishes: Iterable[Wish], device: torch.device, names: Sequence[str]
+    wishes: Iterable[Wish],
+    device: torch.device,
+    names: Sequence[str],
+    inference: Inference = DEFAULT,
 ) -> list[Unit]:
     """One unit a wish, those of the same dataset next to each other, none twice.
+
+    What has no weights is run in the default way: it computes in double, whatever a network does.
 
     Raises:
         InputError: a method has no such scale or weights.
     """
     units: dict[str, Unit] = {}
     for wish in wishes:
+        chosen = choose(wish.method, wish.tag, wish.scale)
         unit = Unit(
             method=wish.method,
-            chosen=choose(wish.method, wish.tag, wish.scale),
+            chosen=chosen,
             scale=wish.scale,
             protocol=wish.protocol,
             device=device,
             dataset=wish.dataset,
             names=tuple(names),
+            inference=inference if chosen.sha256 else DEFAULT,
         )
         units.setdefault(unit.key, unit)
     return sorted(units.values(), key=lambda unit: unit.dataset.name if unit.dataset else "")
@@ -138,24 +151,53 @@ def refuse_namesakes(units: Iterable[Unit]) -> None:
             )
 
 
-def cost_units(units: Iterable[Unit], repetitions: int) -> list[Unit]:
-    """Every cost of every method and scale among the units, each once.
+@dataclass(frozen=True)
+class CostWish:
+    """What a method's costs are asked for by: where it runs and how, and the rules that feed it."""
 
-    Only a time needs weights and a protocol; they are those of the first unit that has the method.
+    method: Method
+    scale: int
+    protocol: Protocol
+    device: torch.device
+    inference: Inference = DEFAULT
+    timed: bool = True
+    """Whether to measure time too, which takes a run of the network."""
+
+
+def costs_of(units: Iterable[Unit]) -> list[CostWish]:
+    """The costs of what the units measure."""
+    return [CostWish(u.method, u.scale, u.protocol, u.device, u.inference) for u in units]
+
+
+def cost_units(wishes: Iterable[CostWish], repetitions: int) -> list[Unit]:
+    """Every cost of every method, scale and, for a time, inference, each once.
+
+    No cost depends on what the weights are, so that a fresh initialisation stands in for them;
+    only a time needs a protocol: that of the first wish for the method.
+
+    Raises:
+        InputError: a method has no such scale, or cannot be built.
     """
-    found: dict[tuple[str, int, str], Unit] = {}
-    for unit in units:
+    found: dict[tuple[str, int, str, str], Unit] = {}
+    for wish in wishes:
+        has_weights = next(weights.fresh(wish.method, wish.scale).parameters(), None) is not None
+        chosen = choose(wish.method, weights.NONE if has_weights else "", wish.scale)
         for name in costs.names():
+            timed = costs.load(name).TIMED
+            if timed and not wish.timed:
+                continue
+            inference = wish.inference if timed and has_weights else DEFAULT
             found.setdefault(
-                (unit.method.name, unit.scale, name),
+                (wish.method.name, wish.scale, name, inference.label),
                 Unit(
-                    method=unit.method,
-                    chosen=unit.chosen,
-                    scale=unit.scale,
-                    protocol=unit.protocol,
-                    device=unit.device,
+                    method=wish.method,
+                    chosen=chosen,
+                    scale=wish.scale,
+                    protocol=wish.protocol,
+                    device=wish.device,
                     names=(name,),
                     repetitions=repetitions,
+                    inference=inference,
                 ),
             )
     return list(found.values())

@@ -59,6 +59,10 @@ class Protocol:
     """A dataset's PSNR: the mean of its images' PSNR, or the PSNR of their mean MSE."""
     ssim: Literal["2-D", "3-D"] = "2-D"
     """A window per channel, averaged over channels; or MATLAB's 3-D window on H x W x 3."""
+    alex_input: Literal["resize to 256, crop 224", "resize to 224", "as it is"] = (
+        "resize to 256, crop 224"
+    )
+    """How an image becomes AlexNet's input for ALEX, whose paper does not say."""
 
     def border(self, scale: int) -> int:
         """Pixels cut on each side before comparing."""

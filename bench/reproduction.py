@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import torch
 
 import zoo
-from bench import compare, datasets, metrics, plan, weights
+from bench import compare, costs, datasets, metrics, plan, weights
 from bench import protocol as protocols
 from bench.datasets import Dataset
 from bench.fetch import FetchError
-from bench.plan import Unit, Wish
+from bench.inference import Inference
+from bench.plan import CostWish, Wish
 from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.published import Claim, PaperTable
@@ -32,6 +33,7 @@ class Reproduction:
         rules: Protocol | None,
         device: torch.device,
         repetitions: int,
+        inference: Inference,
         progress: Progress,
     ) -> None:
         """Plan the tables, by the claims' own protocols or by `rules`; fetch what is missing."""
@@ -51,9 +53,13 @@ class Reproduction:
             if claim.quantity in quantities:
                 wishes += self._wish(claim, method)
             elif not claim.dataset and claim.scale:
-                costed.append(self._costed(claim, method, device))
-        self.units = plan.accuracy_units(wishes, device, metrics.names())
-        self.units += plan.cost_units([*self.units, *costed], repetitions)
+                rules_here = self._rules or protocols.load(COST_PROTOCOL)
+                timed = claim.quantity in costs.timed_quantities()
+                costed.append(CostWish(method, claim.scale, rules_here, device, inference, timed))
+        claimed = {c.quantity.rpartition("_")[0] for c in claims if c.quantity in quantities}
+        names, self._unmeasured = metrics.available(claimed, progress)
+        self.units = plan.accuracy_units(wishes, device, names, inference)
+        self.units += plan.cost_units([*plan.costs_of(self.units), *costed], repetitions)
 
     def why_not(self, claim: Claim) -> str:
         """Why a claim has no measurement."""
@@ -64,6 +70,9 @@ class Reproduction:
                 return method
         if wanted.quantity not in metrics.quantities():
             return wanted.note or f"nothing here measures {wanted.quantity}"
+        metric = wanted.quantity.rpartition("_")[0]
+        if metric in self._unmeasured:
+            return self._unmeasured[metric]
         dataset = self._dataset(wanted.dataset)
         if isinstance(dataset, str):
             return dataset
@@ -110,14 +119,3 @@ class Reproduction:
             return []
         rules = self._rules or protocols.load(claim.protocol)
         return [Wish(method, claim.weights, claim.scale, dataset, rules)]
-
-    def _costed(self, claim: Result, method: Method, device: torch.device) -> Unit:
-        """A unit whose method is to be costed; its weights do not matter and are not fetched."""
-        return Unit(
-            method=method,
-            chosen=plan.choose(method, weights.NONE if method.settings else "", claim.scale),
-            scale=claim.scale,
-            protocol=self._rules or protocols.load(COST_PROTOCOL),
-            device=device,
-            names=(),
-        )

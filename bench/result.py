@@ -26,6 +26,8 @@ class Result:
     image: str = ""
     """Empty for an average over the dataset."""
     protocol: str = ""
+    inference: str = ""
+    """How the network was run (`bf16 channels-last`); empty for the default."""
     quantity: str
     value: float | None
     """None where it could not be measured; `note` says why."""
@@ -46,6 +48,7 @@ COLUMNS = (
     "dataset",
     "image",
     "protocol",
+    "inference",
     "quantity",
     "value",
     "unit",
@@ -54,7 +57,7 @@ COLUMNS = (
     "run",
     "note",
 )
-CELL = ("method", "weights", "scale", "dataset", "image", "protocol", "quantity")
+CELL = ("method", "weights", "scale", "dataset", "image", "protocol", "inference", "quantity")
 """The columns that say what was measured; the others say what came out."""
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 from bench.result import CELL, COLUMNS, Result
 from zoo.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's tables; a file of another version is refused."""
 FILE = "results.sqlite"
 
@@ -33,8 +33,8 @@ CREATE TABLE IF NOT EXISTS units (
 );
 CREATE TABLE IF NOT EXISTS results (
     unit_key TEXT, method TEXT, weights TEXT, scale INTEGER, dataset TEXT, image TEXT,
-    protocol TEXT, quantity TEXT, value REAL, unit TEXT, spread REAL, source TEXT, run TEXT,
-    note TEXT
+    protocol TEXT, inference TEXT, quantity TEXT, value REAL, unit TEXT, spread REAL,
+    source TEXT, run TEXT, note TEXT
 );
 CREATE INDEX IF NOT EXISTS results_of_unit ON results (unit_key);
 """

@@ -15,9 +15,10 @@ from bench import metrics
 from bench.result import Result
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=1000)
+def console() -> Console:
+    """Where tables go: as wide as the terminal, or as wide as they are where there is none."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=1000)
 
 
 def print_averages(measured: Sequence[Result]) -> None:
@@ -38,7 +39,7 @@ def print_averages(measured: Sequence[Result]) -> None:
     for name, cells in rows.items():
         shown = (" / ".join(cells.get(column, ["-"])) for column in columns)
         table.add_row(rich.markup.escape(name), *shown)
-    _console().print(table)
+    console().print(table)
 
 
 def _best(found: Result, averages: Sequence[Result]) -> float | None:
@@ -61,9 +62,38 @@ def print_verdicts(verdicts: pd.DataFrame) -> None:
         counted.add_column(column, justify="left" if column == "table" else "right")
     for name, rows in verdicts.groupby("table", sort=False):
         counted.add_row(str(name), *(str(int((rows["verdict"] == kind).sum())) for kind in kinds))
-    _console().print(counted)
+    console().print(counted)
     told = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))]
     for row in told.to_dict("records"):
         place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
         claimed = f"{row['label']} {place} {row['quantity']} {row['printed']}"
         click.echo(f"  {row['verdict']}: {claimed}: {row['reason']}")
+
+
+def print_costs(measured: Sequence[Result]) -> None:
+    """A table a scale: costs down, methods across; why one is missing, below."""
+    for scale in dict.fromkeys(found.scale for found in measured):
+        here = [found for found in measured if found.scale == scale]
+        cells = {(_heading(found), found.method): found for found in here}
+        methods = list(dict.fromkeys(found.method for found in here))
+        table = Table(title=f"x{scale}", box=box.SIMPLE, title_justify="left")
+        table.add_column("cost")
+        for method in methods:
+            table.add_column(rich.markup.escape(method), justify="right")
+        for heading in dict.fromkeys(map(_heading, here)):
+            shown = (_cost(cells.get((heading, method))) for method in methods)
+            table.add_row(rich.markup.escape(heading), *shown)
+        console().print(table)
+    for note in dict.fromkeys(found.note for found in measured if found.value is None):
+        click.echo(f"  {note}")
+
+
+def _heading(found: Result) -> str:
+    unit = f", {found.unit}" if found.unit else ""
+    return " ".join(filter(None, (found.quantity.replace("_", " ") + unit, found.inference)))
+
+
+def _cost(found: Result | None) -> str:
+    if found is None or found.value is None:
+        return "-"
+    return f"{found.value:,.0f}" if found.value.is_integer() else f"{found.value:,.4g}"

@@ -37,8 +37,19 @@ _COSTS = {
     "elementwise_multiplies_per_input_px": Quantity("elementwise, per input px"),
     "multiplies_per_output_px": Quantity("multiplies per output px"),
     "multiplies_720p": Quantity("multiplies, 1280\N{MULTIPLICATION SIGN}720"),
+    "multadds_720p": Quantity("as the literature counts, 1280\N{MULTIPLICATION SIGN}720"),
+    "additions_per_input_px": Quantity("additions per input px"),
+    "activations_720p": Quantity("activations, 1280\N{MULTIPLICATION SIGN}720"),
     "parameters": Quantity("parameters", decimals=0),
+    "conv_parameters": Quantity("of convolutions in use", decimals=0),
+    "conv_weights": Quantity("without biases", decimals=0),
+    "receptive_field": Quantity("receptive field", decimals=0),
+    "peak_memory": Quantity("peak memory, 1280\N{MULTIPLICATION SIGN}720"),
+    "device_memory": Quantity("peak memory of the device"),
     "seconds": Quantity("seconds", figures=3),
+    "seconds_p10": Quantity("seconds, 10th percentile", figures=3),
+    "seconds_p90": Quantity("seconds, 90th percentile", figures=3),
+    "roofline_fraction": Quantity("share of the roofline", decimals=2),
 }
 
 
@@ -64,7 +75,7 @@ def heading(key: str, unit: str) -> str:
     ('PSNR (Y), dB', 'SSIM (Y)')
     """
     name = quantity(key).name
-    return f"{name}, {unit}" if unit and unit != name and key != "seconds" else name
+    return f"{name}, {unit}" if unit and unit != name and unit != "s" else name
 
 
 def written(key: str, value: float) -> str:
@@ -78,7 +89,7 @@ def written(key: str, value: float) -> str:
     known = quantity(key)
     if known.decimals is None or math.isinf(value):
         digits = significant(value, known.figures)
-        return digits if key == "seconds" else trimmed(digits)
+        return digits if key.startswith("seconds") else trimmed(digits)
     return fixed(value, known.decimals)
 
 

@@ -58,6 +58,9 @@ CELL = [
 ]  # fmt: skip
 """What names a measured value; `machine` counts for times alone."""
 
+OF_A_MACHINE = ("roofline_fraction", "device_memory")
+"""Quantities that belong to the machine, as every time does."""
+
 _RESULT_NUMBERS = ("value", "spread")
 _VERDICT_NUMBERS = ("claimed", "measured", "difference", "tolerance")
 
@@ -68,7 +71,7 @@ class Tables:
 
     Text columns hold strings ('' where there is none), `scale` an int (0 where there is none),
     numbers floats (NaN where there is none). Results have one more column, `machine`: what a
-    time was measured on, '' for any other quantity.
+    time was measured on, '' for a quantity that is the same everywhere.
     """
 
     results: pd.DataFrame
@@ -86,8 +89,10 @@ def clean(results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame) -> 
     tidy_results = _tidy("results", results, RESULT_COLUMNS, _RESULT_NUMBERS)
     machines = machine_names(tidy_runs)
     tidy_results["machine"] = [
-        machines.get(run, run) if unit == "s" else ""
-        for run, unit in zip(tidy_results["run"], tidy_results["unit"], strict=True)
+        machines.get(run, run) if unit == "s" or quantity in OF_A_MACHINE else ""
+        for run, unit, quantity in zip(
+            *(tidy_results[name] for name in ("run", "unit", "quantity")), strict=True
+        )
     ]
     tidy_verdicts = _tidy("verdicts", verdicts, VERDICT_COLUMNS, _VERDICT_NUMBERS)
     return Tables(tidy_results, tidy_verdicts, tidy_runs)

@@ -18,6 +18,7 @@ import importlib.util
 import re
 import sys
 from dataclasses import replace
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,12 @@ ENTRY_POINTS = "sisrbench.methods"
 
 def _names_in(path: Path) -> tuple[str, ...]:
     """The literal NAMES of a file, () without one; the file's own name where it does not parse."""
+    return _parsed_names(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _parsed_names(path: Path, _: int) -> tuple[str, ...]:
+    """The names in a file that was last changed then."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):

@@ -1,7 +1,7 @@
 """Geometric self-ensemble: any method's name with a trailing `+`.
 
 Lim et al.: Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017, section
-3.4, after Timofte et al.: Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR
+4.3, after Timofte et al.: Seven Ways to Improve Example-Based Single Image Super Resolution, CVPR
 2016.
 """
 

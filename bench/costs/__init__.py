@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from bench.folder import load_module, module_names
+from bench.inference import DEFAULT, Inference
 from bench.protocol import Protocol
 from zoo.method import Method
 
@@ -33,6 +34,7 @@ class Subject:
     protocol: Protocol
     device: torch.device
     repetitions: int
+    inference: Inference = DEFAULT
 
     @property
     def channels(self) -> int:
@@ -59,12 +61,17 @@ class CostFile(Interface):
     """Unit of each quantity that it gives."""
 
     def measure(self, subject: Subject) -> dict[str, Cost]:
-        """The quantities of UNITS."""
+        """Quantities of UNITS; one is left out where the device does not have it."""
 
 
 def names() -> list[str]:
     """Names of all costs, sorted; none is imported."""
     return module_names(FOLDER)
+
+
+def timed_quantities() -> set[str]:
+    """Every quantity that belongs to a machine."""
+    return {unit for name in names() if load(name).TIMED for unit in load(name).UNITS}
 
 
 def load(name: str) -> CostFile:

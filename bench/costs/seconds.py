@@ -1,41 +1,28 @@
-"""Wall time of one 1280x720 output, on the device at hand."""
+"""Wall time of one 1280x720 output, on the device at hand, and its share of the roofline."""
 
 from __future__ import annotations
 
 import math
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
 
+from bench import inference
 from bench.costs import OUTPUT_720P, Cost, Subject
 from bench.evaluate import forward
+from bench.graph import trace_method
+from bench.inference import PRECISIONS
+from bench.roofline import ceilings, least_seconds, repeat
+from zoo.errors import InputError
 
 TIMED = True
-UNITS = {"seconds": "s"}
-
-
-def repeat(work: Callable[[], object], device: torch.device, repetitions: int) -> list[float]:
-    """Seconds of each repetition, after one that is not timed.
-
-    A GPU's own events time it; elsewhere a monotonic clock does.
-    """
-    work()
-    times = []
-    for _ in range(repetitions):
-        if device.type == "cuda":
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-            start.record()
-            work()
-            stop.record()
-            torch.cuda.synchronize(device)
-            times.append(start.elapsed_time(stop) / 1e3)
-        else:
-            began = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - began)
-    return times
+UNITS = {
+    "seconds": "s",
+    "seconds_p10": "s",
+    "seconds_p90": "s",
+    "roofline_fraction": "",
+    "device_memory": "MiB",
+}
 
 
 def interquartile_range(times: list[float]) -> float:
@@ -50,20 +37,64 @@ def interquartile_range(times: list[float]) -> float:
     return high - low
 
 
-def measure(subject: Subject) -> dict[str, Cost]:
-    """Median seconds from LR to SR, the protocol's interpolation included; spread is the IQR.
+def deciles(times: list[float]) -> tuple[float, float]:
+    """The 10th and the 90th percentile, interpolated; a single value is both.
 
-    LR is random, of 1280x720 pixels divided by the scale, rounded up.
+    >>> deciles([1.0, 2.0, 3.0, 4.0, 5.0])
+    (1.4, 4.6)
     """
+    if len(times) < 2:
+        return times[0], times[0]
+    found = statistics.quantiles(times, n=10, method="inclusive")
+    return found[0], found[-1]
+
+
+def measure(subject: Subject) -> dict[str, Cost]:
+    """Seconds from LR to SR: the median, with the interquartile range as its spread, and deciles.
+
+    LR is random, of 1280x720 pixels divided by the scale, rounded up; the protocol's interpolation
+    is included. `roofline_fraction` is the least time that the network's operators need under the
+    ceilings of this machine, measured here and now, divided by the median; `device_memory` the
+    most that a GPU's allocator held. A method without weights has no share of the roofline.
+    """
+    method, device, asked = subject.method, subject.device, subject.inference
     height, width = (math.ceil(side / subject.scale) for side in OUTPUT_720P)
     generator = torch.Generator().manual_seed(0)
     lr = torch.randint(0, 256, (subject.channels, height, width), generator=generator)
-    lr = lr.to(subject.device, torch.float64)
+    lr = lr.to(device, torch.float64)
     size = (height * subject.scale, width * subject.scale)
+    factor = subject.scale if method.takes == "LR" else 1
+    run = inference.prepare(subject.module, asked, factor, device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     times = repeat(
-        lambda: forward(lr, size, subject.method, subject.module, subject.protocol),
-        subject.device,
-        subject.repetitions,
+        lambda: forward(lr, size, method, run, subject.protocol), device, subject.repetitions
     )
+    times = [taken / asked.batch for taken in times]
+    median = statistics.median(times)
     note = f"{size[1]}x{size[0]} output, median of {len(times)}, spread is the interquartile range"
-    return {"seconds": Cost(statistics.median(times), interquartile_range(times), note)}
+    note = "; ".join([note, *dict.fromkeys(run.fallbacks)])
+    low, high = deciles(times)
+    found = {
+        "seconds": Cost(median, interquartile_range(times), note),
+        "seconds_p10": Cost(low),
+        "seconds_p90": Cost(high),
+    }
+    if device.type == "cuda":
+        most = torch.cuda.max_memory_allocated(device) / 2**20
+        found["device_memory"] = Cost(most, note=f"of {asked.batch} at once")
+    return found | _share(subject, (height, width), median)
+
+
+def _share(subject: Subject, lr_size: tuple[int, int], median: float) -> dict[str, Cost]:
+    """The share of the roofline, where there is a network whose graph can be had."""
+    if next(subject.module.parameters(), None) is None:
+        return {}
+    try:
+        graph = trace_method(subject.method, subject.module, subject.scale, lr_size)
+    except InputError:
+        return {}
+    dtype = PRECISIONS[subject.inference.precision] or torch.float32
+    known = ceilings(subject.device, dtype)
+    least = least_seconds(graph, known, dtype.itemsize)
+    return {"roofline_fraction": Cost(least / median, note=f"ceilings: {known}")}

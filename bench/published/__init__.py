@@ -1,9 +1,9 @@
 """Paper tables: one CSV file each, a file of Results whose source is a paper.
 
 Header lines `# title:`, `# source:` and `# labels: method=As printed; ...`, then a row a claim.
-Values stand as printed, since the digits say how exact they are; K, M and G may follow a count. A claim that contradicts its own
-paper has a note that begins with `inconsistent:`. Scale 0 is a claim that names no scale. A method
-`a - b` or `a / b` is the difference or ratio of two.
+Values stand as printed, since the digits say how exact they are; K, M and G may follow a count. A
+claim that contradicts its own paper has a note that begins with `inconsistent:`. Scale 0 is a claim
+that names no scale. A method `a - b` or `a / b` is the difference or ratio of two.
 """
 
 from __future__ import annotations

@@ -5,12 +5,15 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from bench import fetch
 from bench.fetch import FetchError, RemoteFile
 from bench.progress import Progress
+from zoo.errors import InputError
 
 CONTENT = bytes(range(256)) * 1000
 ORIGIN = "github:someone/pictures@0123456789abcdef"
@@ -284,4 +287,127 @@ def test_file_of_a_package_is_where_the_package_is() -> None:
 
 def test_package_that_is_not_installed_is_named() -> None:
     with pytest.raises(FetchError, match=r"a\.png comes with the package nosuchthing; install it"):
-        fetch.local_path(RemoteFile("package:nosuchthing", "a.png", ""))
+        fetch.local_path(RemoteFile("package:nosuchthing", "a.png", "0" * 64))
+
+
+ADDRESS = "https://download.example.org/models/v1"
+
+
+def at_address(sha256: str = "") -> RemoteFile:
+    return RemoteFile(ADDRESS, "net 1-0edfb8a3.pt", sha256 or remote().sha256)
+
+
+def test_file_at_an_address_is_laid_out_by_host_and_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    assert at_address().layout == "download.example.org/models/v1/net 1-0edfb8a3.pt"
+    assert at_address().url == f"{ADDRESS}/net%201-0edfb8a3.pt"
+
+
+def test_file_at_an_address_arrives_from_the_mirror_first(server: Server, tmp_path: Path) -> None:
+    have(at_address())
+    assert server.asked == [("/download.example.org/models/v1/net%201-0edfb8a3.pt", None)]
+    assert kept(tmp_path) == [tmp_path / "cache" / at_address().layout]
+
+
+def test_file_at_an_address_comes_from_there_without_a_mirror(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SISRBENCH_MIRROR")
+    monkeypatch.setattr(RemoteFile, "url", property(lambda file: f"{server.address}/{file.path}"))
+    server.cut_after = 100_000
+    with pytest.raises(FetchError, match="cut off; what came is kept"):
+        have(at_address())
+    server.cut_after = None
+    have(at_address())
+    assert str(server.asked[1][1]).startswith("bytes=")
+    assert fetch.local_path(at_address()).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("digits", [8, 9, 63])
+def test_first_digits_of_a_hash_are_enough(server: Server, digits: int) -> None:
+    file = at_address(remote().sha256[:digits])
+    have(file)
+    assert fetch.is_here(file)
+    fetch.local_path(file).write_bytes(CONTENT[:-1])
+    assert not fetch.is_here(file)
+    have(file)
+    assert fetch.local_path(file).read_bytes() == CONTENT
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("digits", [8, 12, 64])
+def test_one_other_digit_is_refused_and_nothing_is_placed(
+    server: Server, tmp_path: Path, digits: int
+) -> None:
+    first = remote().sha256[:digits]
+    other = first[:-1] + ("0" if first[-1] != "0" else "1")
+    with pytest.raises(
+        FetchError, match=rf"net.*not the file that was pub.* is not {other[:12]}\."
+    ):
+        have(at_address(other))
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "sha256", ["", "0edfb8a", "0edfb8ag", "0EDFB8A3", "0" * 65, "0edfb8a3\n", "0x0edfb8"]
+)
+def test_what_is_no_hash_is_refused(sha256: str) -> None:
+    with pytest.raises(InputError, match=r"net\.pt: .* is no SHA-256; give its 64 hex digits"):
+        RemoteFile(ADDRESS, "net.pt", sha256)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://download.example.org/models",
+        "ftp://download.example.org/models",
+        "file:///etc",
+        "https://",
+        "https://localhost/models",
+        "https://user@example.org/models",
+        "https://example.org/models?file=",
+        "https://example.org/models/",
+        "github:someone/pictures",
+        "download.example.org",
+        "",
+    ],
+)
+def test_origin_of_another_kind_is_refused(origin: str) -> None:
+    with pytest.raises(InputError, match=r"net\.pt: no origin .*; give github:OWNER/REPOSITORY@"):
+        RemoteFile(origin, "net.pt", "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("origin", "path"),
+    [
+        (ADDRESS, "../../../net.pt"),
+        (ADDRESS, "a/../net.pt"),
+        (ADDRESS, "/etc/passwd"),
+        (ADDRESS, ""),
+        (ORIGIN, "./net.pt"),
+        ("https://example.org/../..", "net.pt"),
+        ("package:skimage", "../net.pt"),
+    ],
+)
+def test_path_that_leaves_its_origin_is_refused(origin: str, path: str) -> None:
+    with pytest.raises(InputError, match="is no path inside"):
+        RemoteFile(origin, path, "0" * 64)
+
+
+def test_address_that_leads_to_plain_http_is_refused(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def led_away(url: str, **options: Any) -> requests.Response:
+        if url.startswith("https:"):
+            return asked(f"{server.address}/elsewhere", **options)
+        return asked(url, **options)
+
+    asked = requests.get
+    monkeypatch.setattr(requests, "get", led_away)
+    monkeypatch.delenv("SISRBENCH_MIRROR")
+    monkeypatch.setattr(RemoteFile, "url", property(lambda file: f"{ADDRESS}/{file.path}"))
+    with pytest.raises(FetchError, match=r"it leads through plain http to http://.*/elsewhere;"):
+        have(at_address())
+    assert kept(tmp_path) == []

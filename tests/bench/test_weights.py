@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import h5py
 import numpy as np
 import pytest
+import safetensors
 import safetensors.torch
 import scipy.io
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -19,8 +26,9 @@ from bench.measure import measure
 from bench.plan import Wish, accuracy_units
 from bench.progress import Progress
 from bench.protocol import load
+from zoo.ensemble import SelfEnsemble
 from zoo.errors import InputError
-from zoo.method import Method
+from zoo.method import Method, Weights
 
 CPU = torch.device("cpu")
 SMALL = "srcnn-9-1-5:n1=2,n2=3"
@@ -31,6 +39,14 @@ PUBLISHED = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def cache_of_one_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What an earlier run has converted must not answer for the converters of this one."""
+    monkeypatch.setenv("SISRBENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@cache
 def method(spec: str = SMALL) -> Method:
     return zoo.load(spec)[0]
 
@@ -145,8 +161,280 @@ def test_weights_that_do_not_fit_leave_the_module_as_it_was() -> None:
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
 
 
+LABELS = itertools.count()
+HEADER = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM"
+
+
+def save_hdf5(path: Path, content: Mapping[str, Any]) -> None:
+    """What `scipy.io.savemat` is given, as MATLAB's `save -v7.3` lays it out."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, value in content.items():
+            put(file, name, value)
+    with path.open("r+b") as raw:
+        raw.write(HEADER)
+
+
+def put(group: h5py.Group, name: str, value: Any) -> None:
+    if isinstance(value, dict):
+        inner = group.create_group(name)
+        for key, item in value.items():
+            put(inner, key, item)
+        describe(inner, "struct", list(value))
+    elif isinstance(value, scipy.sparse.csc_matrix):
+        inner = group.create_group(name)
+        for key, item in (("data", value.data), ("ir", value.indices), ("jc", value.indptr)):
+            inner.create_dataset(key, data=item.astype(float if key == "data" else np.uint64))
+        describe(inner, "double")
+        inner.attrs["MATLAB_sparse"] = np.uint64(value.shape[0])
+    elif isinstance(value, str):
+        codes = np.array([[ord(letter)] for letter in value], np.uint16)
+        put_numbers(group, name, codes.T, "char", (0, 0))
+    elif value.dtype.names:
+        inner = group.create_group(name)
+        for key in value.dtype.names:
+            put_references(inner, key, value[key])
+        describe(inner, "struct", list(value.dtype.names))
+    elif value.dtype == object and value.size:
+        put_references(group, name, value)
+        describe(group[name], "cell")
+    else:
+        kinds = {"bool": "logical", "float64": "double", "float32": "single", "object": "cell"}
+        put_numbers(group, name, value, kinds.get(str(value.dtype), str(value.dtype)), value.shape)
+
+
+def put_numbers(
+    group: h5py.Group, name: str, value: NDArray[Any], kind: str, shape: tuple[int, ...]
+) -> None:
+    if not value.size:
+        group[name] = np.array(shape, np.uint64)
+        group[name].attrs["MATLAB_empty"] = np.uint8(1)
+    elif value.dtype.kind == "c":
+        parts = np.empty(value.shape, [("real", "f8"), ("imag", "f8")])
+        parts["real"], parts["imag"] = value.real, value.imag
+        group[name] = parts.T
+        kind = "double"
+    else:
+        group.create_dataset(
+            name, data=(value.astype(np.uint8) if kind == "logical" else value).T, compression=3
+        )
+    describe(group[name], kind)
+
+
+def put_references(group: h5py.Group, name: str, value: NDArray[Any]) -> None:
+    hidden = group.file.require_group("#refs#")
+    references = np.empty(value.shape, h5py.ref_dtype)
+    for place, item in np.ndenumerate(value):
+        label = f"r{next(LABELS)}"
+        put(hidden, label, item)
+        references[place] = hidden[label].ref
+    group.create_dataset(name, data=references.T, dtype=h5py.ref_dtype)
+
+
+def describe(item: h5py.Group | h5py.Dataset, kind: str, fields: list[str] | None = None) -> None:
+    item.attrs["MATLAB_class"] = np.bytes_(kind)
+    if fields is not None:
+        letters = np.empty(len(fields), object)
+        for number, field in enumerate(fields):
+            letters[number] = np.frombuffer(field.encode(), "S1")
+        item.attrs.create("MATLAB_fields", letters, dtype=h5py.vlen_dtype("S1"))
+
+
+def cells(*values: Any) -> NDArray[Any]:
+    row = np.empty((1, len(values)), object)
+    for number, value in enumerate(values):
+        row[0, number] = value
+    return row
+
+
+def vdsr_layout(depth: int = 3, features: int = 2) -> dict[str, Any]:
+    """The layout of VDSR's file: a struct of cells; the last filter bank lacks an axis."""
+    rng = np.random.default_rng(1)
+    shapes = [(3, 3, 1, features), *[(3, 3, features, features)] * (depth - 2), (3, 3, features)]
+    banks = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+    offsets = [rng.normal(size=(n, 1)).astype(np.float32) for n in [features] * (depth - 1) + [1]]
+    return {"model": {"weight": cells(*banks), "bias": cells(*offsets)}}
+
+
+def several() -> NDArray[Any]:
+    """A 1x2 array of structs."""
+    structs = np.empty((1, 2), [("b", object), ("a", object)])
+    for number in range(2):
+        structs[0, number] = (np.full((2, number + 1), float(number)), f"number {number}")
+    return structs
+
+
+RNG = np.random.default_rng(2)
+SPARSE = scipy.sparse.csc_matrix(np.array([[0.0, 1.5, 0.0], [2.0, 0.0, 0.0]]))
+CONTENTS: dict[str, dict[str, Any]] = {
+    "srcnn": authors(),
+    "vdsr": vdsr_layout(),
+    "axes": {"x": RNG.normal(size=(2, 3, 4, 5)), "row": np.ones((1, 7)), "column": np.ones((7, 1))},
+    "types": {"i": np.arange(6, dtype=np.int16).reshape(2, 3), "f": np.ones((2, 1), np.float32)},
+    "logical": {"x": np.array([[True, False, True]])},
+    "complex": {"x": RNG.normal(size=(3, 2)) + 1j * RNG.normal(size=(3, 2))},
+    "text": {"x": "bicubic", "none": ""},
+    "empty": {"x": np.empty((0, 3)), "cells": np.empty((0, 0), object)},
+    "nested": {"conf": {"z": {"inner": np.eye(2)}, "a": cells(cells("text"), np.ones((1, 2)))}},
+    "structs": {"x": several(), "in_cell": cells(several(), {"only": np.ones((1, 1))})},
+    "sparse": {"x": SPARSE, "none": scipy.sparse.csc_matrix((2, 3))},
+}
+
+
+def assert_same(ours: Any, theirs: Any, place: str) -> None:
+    assert type(ours) is type(theirs), place
+    assert ours.shape == theirs.shape, place
+    if scipy.sparse.issparse(ours):
+        assert (ours != theirs).nnz == 0, place
+    elif ours.dtype.names:
+        assert ours.dtype == theirs.dtype, place
+        for name in ours.dtype.names:
+            assert_same(ours[name], theirs[name], f"{place}.{name}")
+    elif ours.dtype == object:
+        assert theirs.dtype == object
+        for index in np.ndindex(ours.shape):
+            assert_same(ours[index], theirs[index], f"{place}{index}")
+    else:
+        assert ours.dtype.kind == theirs.dtype.kind or ours.dtype.kind in "uif", place
+        assert np.array_equal(ours, theirs), place
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_hdf5_file_reads_as_the_older_one_of_the_same_content(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    scipy.io.savemat(tmp_path / "old.mat", content)
+    save_hdf5(tmp_path / "new.mat", content)
+    old, new = (weights._matlab(tmp_path / name) for name in ("old.mat", "new.mat"))
+    assert list(new) == sorted(old)
+    for name in old:
+        assert_same(new[name], old[name], name)
+
+
+@pytest.mark.parametrize(
+    ("spec", "content"),
+    [(SMALL, authors()), ("vdsr:depth=3,features=2", vdsr_layout())],
+    ids=["srcnn", "vdsr"],
+)
+def test_converters_read_both_kinds_of_mat(
+    tmp_path: Path, spec: str, content: dict[str, Any]
+) -> None:
+    scipy.io.savemat(tmp_path / "old.mat", content)
+    save_hdf5(tmp_path / "new.mat", content)
+    old, new = (build(tmp_path / name, spec).state_dict() for name in ("old.mat", "new.mat"))
+    assert all(torch.equal(old[key], new[key]) for key in old)
+    assert float(old[next(iter(old))].std()) > 0
+
+
+def test_real_hdf5_file_has_the_form_of_its_older_sibling(mirror: Path) -> None:
+    """Two trainings of one dictionary, saved by MATLAB as 7.3 and as 5."""
+    new = mirror / (
+        "github/yulunzhang/CRC-SISR/fc0d1ea6d80f5c871fa09a8e130627d4f820c0f7/"
+        "conf_Zeyde_1024_finalx2.mat"
+    )
+    old = mirror / (
+        "github/SachinCoolMaxx/Super-Resolution-Project/7f079c706c039c7bc3b870d4816d35dd8129810e/"
+        "AplusCodes_SR/conf_Zeyde_1024_finalx2.mat"
+    )
+    if not (new.is_file() and old.is_file()):
+        pytest.skip("the dictionaries are not in the mirror")
+    ours, theirs = weights._matlab(new)["conf"], weights._matlab(old)["conf"]
+    assert ours.dtype == theirs.dtype
+    for name in ("V_pca", "dict_lores", "dict_hires", "trainingtime"):
+        assert ours[name][0, 0].shape == theirs[name][0, 0].shape
+        assert not np.array_equal(ours[name][0, 0], theirs[name][0, 0])
+        ours[name][0, 0] = theirs[name][0, 0]
+    assert_same(ours, theirs, "conf")
+
+
+def changed(path: Path, change: Callable[[h5py.File], None]) -> None:
+    with h5py.File(path, "r+") as file:
+        change(file)
+
+
+def link(file: h5py.File) -> None:
+    file["x"] = h5py.SoftLink("/a")
+
+
+def link_to_another_file(file: h5py.File) -> None:
+    file["x"] = h5py.ExternalLink("/etc/passwd", "/a")
+
+
+def data_in_another_file(file: h5py.File) -> None:
+    file.create_dataset("x", (4,), np.uint8, external=[("/etc/passwd", 0, 4)])
+
+
+def data_made_of_others(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((4,), np.uint8)
+    layout[:] = h5py.VirtualSource("other.h5", "x", (4,))
+    file.create_virtual_dataset("x", layout)
+
+
+def loop(file: h5py.File) -> None:
+    file.create_dataset("x", (1, 1), h5py.ref_dtype)
+    file["x"][0, 0] = file["x"].ref
+
+
+def bomb(file: h5py.File) -> None:
+    file.create_dataset("x", (10**6, 10**6), np.float64, chunks=(100, 100))
+
+
+def handle(file: h5py.File) -> None:
+    file["x"] = np.zeros((1, 1))
+    file["x"].attrs["MATLAB_class"] = np.bytes_("function_handle")
+
+
+def words(file: h5py.File) -> None:
+    file["x"] = "text"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (link, "x is a link to elsewhere; give"),
+        (link_to_another_file, "x is a link to elsewhere; give"),
+        (data_in_another_file, "/x lies elsewhere; give a file of its own"),
+        (data_made_of_others, "/x lies elsewhere; give a file of its own"),
+        (loop, "/x holds itself; give a plain file"),
+        (bomb, "/x says to hold 8000000000000 bytes and does not; get it again"),
+        (handle, r"/x is an object \(function_handle\); give plain arrays"),
+        (words, "/x holds no numbers; give plain arrays"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_hdf5_file_of_more_than_arrays_is_refused(
+    tmp_path: Path, change: Callable[[h5py.File], None], message: str
+) -> None:
+    save_hdf5(tmp_path / "a.mat", {"a": np.eye(2)})
+    changed(tmp_path / "a.mat", change)
+    with pytest.raises(InputError, match=rf"a\.mat: {message}"):
+        build(tmp_path / "a.mat")
+
+
+def test_what_cells_share_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.mat"
+    save_hdf5(path, {"x": cells(*[np.eye(2)] * 3)})
+
+    def share(file: h5py.File) -> None:
+        (first, *_) = file["#refs#"].values()
+        file["x"][...] = np.array([[first.ref]] * 3)
+
+    changed(path, share)
+    found = weights._matlab(path)["x"]
+    assert found[0, 0] is found[0, 1] is found[0, 2]
+    assert np.array_equal(found[0, 2], np.eye(2))
+
+
+def test_hdf5_that_is_none_of_matlabs_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["x"] = np.eye(2)
+    with pytest.raises(InputError, match=r"a\.mat cannot be read as weights: .*; get it again"):
+        build(tmp_path / "a.mat")
+
+
 def as_file(path: Path, kind: str) -> Path:
-    if path.suffix == ".mat":
+    if kind == "7.3":
+        save_hdf5(path, authors())
+    elif path.suffix == ".mat":
         scipy.io.savemat(path, authors(), do_compression=kind == "compressed")
     elif path.suffix == ".pt":
         torch.save(fresh(), path, _use_new_zipfile_serialization=kind != "legacy")
@@ -160,6 +448,7 @@ def as_file(path: Path, kind: str) -> Path:
     [
         ("a.mat", "plain"),
         ("a.mat", "compressed"),
+        ("a.mat", "7.3"),
         ("a.pt", "zip"),
         ("a.pt", "legacy"),
         ("a.safetensors", ""),
@@ -167,12 +456,12 @@ def as_file(path: Path, kind: str) -> Path:
 )
 def test_file_cut_at_any_place_is_refused_by_name(tmp_path: Path, name: str, kind: str) -> None:
     path = as_file(tmp_path / name, kind)
-    data = path.read_bytes()
-    assert weights.read(path, method())
-    for length in range(0, len(data) - 8, 23):
+    data, srcnn = path.read_bytes(), method()
+    assert weights.read(path, srcnn)
+    for length in range(0, len(data) - 8, max(23, len(data) // 200)):
         path.write_bytes(data[:length])
         with pytest.raises(InputError, match=rf"{name}.* (get it again|damaged|layout)"):
-            weights.read(path, method())
+            weights.read(path, srcnn)
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.h5", "a"])
@@ -231,10 +520,7 @@ def test_module_is_ready_to_measure(tmp_path: Path) -> None:
     assert not any(parameter.requires_grad for parameter in module.parameters())
 
 
-def test_published_file_that_changed_in_the_cache_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SISRBENCH_CACHE", str(tmp_path))
+def test_published_file_that_changed_in_the_cache_is_refused() -> None:
     srcnn = method("srcnn-9-1-5")
     chosen = weights.choose(srcnn, "91", 2)
     assert chosen.file is not None
@@ -320,6 +606,9 @@ def test_fresh_weights_leave_the_global_generator_untouched() -> None:
 @pytest.mark.parametrize(("name", "tag", "scale"), PUBLISHED)
 def test_published_file_loads(name: str, tag: str, scale: int, mirror: Path) -> None:
     chosen = weights.choose(method(name), tag, scale)
+    assert chosen.file is not None
+    if not (mirror / chosen.file.layout).is_file():
+        pytest.skip(f"{chosen.file.layout} is not in the mirror")
     weights.fetch_missing(method(name), chosen, Progress())
     module = weights.build(method(name), chosen, scale, CPU)
     assert all(float(value.abs().sum()) > 0 for value in module.parameters())
@@ -347,3 +636,345 @@ def test_published_weights_give_the_authors_average_on_set5(
     weights.fetch_missing(unit.method, unit.chosen, Progress())
     (average,) = (found.value for found in measure(unit, Progress()) if not found.image)
     assert f"{average:.3f}" == psnr
+
+
+# Kept as safetensors
+
+
+def converted(cache: Path) -> list[Path]:
+    return sorted((cache / "converted").glob("*"))
+
+
+def refuse_to_read(path: Path, method: Method) -> NoReturn:
+    raise AssertionError(f"{path} was read again")
+
+
+@pytest.mark.parametrize("name", ["a.mat", "a.pt"])
+def test_what_was_converted_is_not_read_again(
+    tmp_path: Path, name: str, cache_of_one_test: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = as_file(tmp_path / name, "")
+    first = build(path).state_dict()
+    (kept,) = converted(cache_of_one_test)
+    assert kept.name.startswith(f"{weights.sha256_of(path)[:16]}-")
+    assert len(kept.stem) == 33
+    monkeypatch.setattr(weights, "read", refuse_to_read)
+    again = build(path).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def test_converted_weights_say_whose_they_are(mirror: Path, cache_of_one_test: Path) -> None:
+    srcnn = method("srcnn-9-5-5")
+    chosen = weights.choose(srcnn, "", 3)
+    weights.fetch_missing(srcnn, chosen, Progress())
+    weights.build(srcnn, chosen, 3, CPU)
+    (kept,) = converted(cache_of_one_test)
+    with safetensors.safe_open(kept, "pt") as file:
+        facts = file.metadata()
+    del facts["tensors"]
+    assert facts == {
+        "method": "srcnn-9-5-5",
+        "scale": "3",
+        "origin": "https://raw.githubusercontent.com/WangDequan/SRCNN/"
+        "85679e2ef74e058a1f1e79fe6ba349e93f1ee8ea/model/9-5-5%28ImageNet%29/x3.mat",
+        "source sha256": "fa2ee366d328b942b971c80c24f48dc2b015d5ed4b5790070f720ccfb6ab1578",
+        "licence": srcnn.weights[0].licence,
+        "citation": srcnn.citation,
+    }
+
+
+def test_safetensors_are_not_converted(tmp_path: Path, cache_of_one_test: Path) -> None:
+    build(saved(tmp_path / "a.safetensors", fresh()))
+    assert converted(cache_of_one_test) == []
+
+
+def test_weights_that_do_not_fit_are_not_kept(tmp_path: Path, cache_of_one_test: Path) -> None:
+    torch.save(fresh() | {"surplus": torch.ones(1)}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="does not fit"):
+        build(tmp_path / "a.pt")
+    assert converted(cache_of_one_test) == []
+
+
+def cut(kept: Path) -> None:
+    kept.write_bytes(kept.read_bytes()[:-5])
+
+
+def one_bit(kept: Path) -> None:
+    data = bytearray(kept.read_bytes())
+    data[-2] ^= 1
+    kept.write_bytes(data)
+
+
+def emptied(kept: Path) -> None:
+    kept.write_bytes(b"")
+
+
+def of_another_file(kept: Path) -> None:
+    state = {k: 2 * v for k, v in safetensors.torch.load(kept.read_bytes()).items()}
+    facts = {"source sha256": "0" * 64, "tensors": weights._sha256_of(dict(sorted(state.items())))}
+    kept.write_bytes(safetensors.torch.save(state, facts))
+
+
+def of_another_layout(kept: Path) -> None:
+    with safetensors.safe_open(kept, "pt") as file:
+        facts = file.metadata() | {"tensors": weights._sha256_of({"a": torch.ones(1)})}
+    kept.write_bytes(safetensors.torch.save({"a": torch.ones(1)}, facts))
+
+
+@pytest.mark.parametrize("damage", [cut, one_bit, emptied, of_another_file, of_another_layout])
+def test_damaged_conversion_is_made_again(
+    tmp_path: Path, cache_of_one_test: Path, damage: Callable[[Path], None]
+) -> None:
+    path = as_file(tmp_path / "a.mat", "")
+    first = build(path).state_dict()
+    (kept,) = converted(cache_of_one_test)
+    whole = safetensors.torch.load(kept.read_bytes())
+    damage(kept)
+    again = build(path).state_dict()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert converted(cache_of_one_test) == [kept]
+    mended = safetensors.torch.load(kept.read_bytes())
+    assert mended.keys() == whole.keys()
+    assert all(torch.equal(mended[key], whole[key]) for key in whole)
+
+
+def test_conversion_belongs_to_method_settings_scale_and_code(
+    tmp_path: Path, cache_of_one_test: Path
+) -> None:
+    path = as_file(tmp_path / "a.pt", "")
+    edited = tmp_path / "srcnn.py"
+    edited.write_bytes(method().source.read_bytes() + b"\n")
+    for changed_method, scale in (
+        (method(), 2),
+        (method(), 3),
+        (replace(method(), name="another"), 2),
+        (replace(method(), settings={"n1": 2, "n2": 3, "n3": 4}), 2),
+        (replace(method(), source=edited), 2),
+    ):
+        before = len(converted(cache_of_one_test))
+        chosen = weights.choose(changed_method, str(path), scale)
+        weights.build(changed_method, chosen, scale, CPU)
+        assert len(converted(cache_of_one_test)) == before + 1
+
+
+def test_cache_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SISRBENCH_CACHE", str(tmp_path / "file"))
+    assert build(as_file(tmp_path / "a.mat", "")).state_dict()
+
+
+class Shared(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.Conv2d(1, 1, 3)
+
+
+def test_weights_under_two_names_are_kept(tmp_path: Path, cache_of_one_test: Path) -> None:
+    shared = Method(
+        name="shared",
+        citation="",
+        takes="LR",
+        channels="any",
+        build=lambda scale, settings: Shared(),
+        source=Path(__file__),
+    )
+    torch.save(Shared().state_dict(), tmp_path / "a.pt")
+    chosen = weights.choose(shared, str(tmp_path / "a.pt"), 2)
+    modules = [weights.build(shared, chosen, 2, CPU).state_dict() for _ in range(2)]
+    assert len(converted(cache_of_one_test)) == 1
+    assert all(torch.equal(modules[0][key], modules[1][key]) for key in modules[0])
+
+
+# Wrapped, prefixed, cast, mistaken
+
+
+@pytest.mark.parametrize("tag", ["none", "file"])
+def test_wrapping_is_put_around_the_loaded_module(
+    tmp_path: Path, cache_of_one_test: Path, tag: str
+) -> None:
+    path = as_file(tmp_path / "a.pt", "")
+    doubled = method("srcnn-9-1-5+:n1=2,n2=3")
+    chosen = weights.choose(doubled, "none" if tag == "none" else str(path), 2)
+    module = weights.build(doubled, chosen, 2, CPU)
+    assert isinstance(module, SelfEnsemble)
+    assert not module.training
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    inner = module.network.state_dict()
+    assert all(torch.equal(inner[key], value) for key, value in fresh().items())
+    build(path)
+    assert len(converted(cache_of_one_test)) == 1  # one for the method and its ensemble
+
+
+@pytest.mark.parametrize("wrapping", weights.WRAPPINGS)
+def test_state_dict_beside_other_things_is_taken(tmp_path: Path, wrapping: str) -> None:
+    state = {key: torch.randn_like(value) for key, value in fresh().items()}
+    others = {"epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}, "param_groups": []}}
+    torch.save({wrapping: state, **others}, tmp_path / "a.pt")
+    loaded = build(tmp_path / "a.pt").state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"params": fresh(), "params_ema": fresh()}, "several state dicts: params, params_ema; sa"),
+        ({"state_dict": fresh(), "ema": fresh()}, "several state dicts: state_dict, ema; save"),
+        ({"weights": fresh()}, "no state dict of names and tensors"),
+        ({"state_dict": fresh(), "loose": torch.ones(1)}, "no state dict of names and tensors"),
+        ({"state_dict": {"model": fresh()}}, "no state dict of names and tensors"),
+        ({"state_dict": {}}, "no state dict of names and tensors"),
+        ({}, "no state dict of names and tensors"),
+    ],
+    ids=["two", "two, one unknown", "unknown", "loose tensor", "deep", "empty", "nothing"],
+)
+def test_wrapping_that_may_mean_two_things_is_refused(
+    tmp_path: Path, content: dict[str, Any], message: str
+) -> None:
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=rf"a\.pt (is|holds) {message}"):
+        build(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
+def test_prefix_of_data_parallel_training_is_taken_off(tmp_path: Path, name: str) -> None:
+    state = {key: torch.randn_like(value) for key, value in fresh().items()}
+    prefixed = {f"module.{key}": value for key, value in state.items()}
+    if name == "a.pt":
+        torch.save(prefixed, tmp_path / name)
+    else:
+        saved(tmp_path / name, prefixed)
+    loaded = build(tmp_path / name).state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+
+def test_prefix_on_some_keys_only_is_refused(tmp_path: Path) -> None:
+    state = {f"module.{k}" if "bias" in k else k: v for k, v in fresh().items()}
+    with pytest.raises(InputError, match=r"missing conv1\.bias; missing conv2\.bias; .* 3 more"):
+        build(saved(tmp_path / "a.safetensors", state))
+
+
+def test_prefix_that_is_the_modules_own_stays() -> None:
+    own = nn.Sequential()
+    own.add_module("module", nn.Conv2d(1, 1, 3))
+    state = {key: value + 1 for key, value in own.state_dict().items()}
+    weights.load_strictly(own, state, Path("a.pt"), "own")
+    assert all(torch.equal(own.state_dict()[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floats_of_another_width_are_cast(tmp_path: Path, dtype: torch.dtype) -> None:
+    state = {key: torch.randn_like(value).to(dtype) for key, value in fresh().items()}
+    loaded = build(saved(tmp_path / "a.safetensors", state)).state_dict()
+    assert {value.dtype for value in loaded.values()} == {torch.float32}
+    assert all(torch.equal(loaded[key], state[key].float()) for key in state)
+
+
+@pytest.mark.parametrize(
+    ("bias", "message"),
+    [
+        (torch.ones(2, dtype=torch.int64), "holds int64, expected float32"),
+        (torch.ones(2, dtype=torch.uint8), "holds uint8, expected float32"),
+        (torch.ones(2, dtype=torch.bool), "holds bool, expected float32"),
+        (torch.ones(2, dtype=torch.complex64), "holds complex64, expected float32"),
+        (torch.tensor([0, 1e300], dtype=torch.float64), "holds NaN or infinity in float32"),
+        (torch.eye(2)[0].to_sparse(), "is no plain tensor; save it dense"),
+        (torch.ones(2, device="meta"), "is no plain tensor; save it dense"),
+    ],
+    ids=["int64", "uint8", "bool", "complex", "too large", "sparse", "meta"],
+)
+def test_what_is_no_float_is_refused(bias: Tensor, message: str) -> None:
+    module = method().build(2, method().settings)
+    with pytest.raises(InputError, match=rf"a\.pt does not fit srcnn: conv1\.bias {message}.*; no"):
+        weights.load_strictly(module, fresh() | {"conv1.bias": bias}, Path("a.pt"), "srcnn")
+
+
+def test_float_for_an_integer_buffer_is_refused() -> None:
+    norm = nn.BatchNorm2d(2)
+    state = norm.state_dict() | {"num_batches_tracked": torch.tensor(1.5)}
+    with pytest.raises(InputError, match="num_batches_tracked holds float32, expected int64"):
+        weights.load_strictly(norm, state, Path("a.pt"), "norm")
+
+
+def test_weights_of_another_scale_are_told(tmp_path: Path) -> None:
+    espcn = method("espcn")
+    x3 = weights.fresh(espcn, 3).state_dict()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in x3.items()}}, tmp_path / "a.pt")
+    with pytest.raises(
+        InputError, match=r"expected \(4,\); nothing was loaded: these look like x3 weights$"
+    ):
+        build(tmp_path / "a.pt", "espcn")
+
+
+def test_weights_of_another_method_are_told(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.safetensors", fresh("srcnn-9-3-5"))
+    with pytest.raises(
+        InputError, match=r"does not fit srcnn-9-5-5: .*: these look like weights of srcnn-9-3-5$"
+    ):
+        build(path, "srcnn-9-5-5")
+
+
+def test_weights_that_fit_but_for_their_values_look_like_nothing_else(tmp_path: Path) -> None:
+    state = fresh() | {"conv1.bias": torch.tensor([0, math.nan])}
+    with pytest.raises(InputError, match=r"NaN or infinity in float32; nothing was loaded$"):
+        build(saved(tmp_path / "a.safetensors", state))
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.mat", "a.safetensors"])
+def test_empty_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=rf"{name} cannot be read as weights: .*; get it again"):
+        build(tmp_path / name)
+
+
+def test_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r".* is a folder, not weights; give the path of a file"):
+        weights.choose(method(), str(tmp_path), 2)
+    (tmp_path / "a.pt").mkdir()
+    with pytest.raises(InputError, match=r"a\.pt cannot be read as weights: "):
+        weights.read(tmp_path / "a.pt", method())
+
+
+def published_at_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: str = ""
+) -> Method:
+    folder = tmp_path / "mirror" / "models.example.org" / "sr"
+    folder.mkdir(parents=True)
+    torch.save(fresh(), folder / "net.pt")
+    monkeypatch.setenv("SISRBENCH_MIRROR", str(tmp_path / "mirror"))
+    card = Weights(
+        tag="official",
+        scale=2,
+        origin="https://models.example.org/sr",
+        path="net.pt",
+        sha256=sha256 or weights.sha256_of(folder / "net.pt")[:8],
+        licence="any",
+        citation="nobody",
+    )
+    return replace(method(), weights=(card,), default_weights="official")
+
+
+def test_published_weights_may_be_pinned_by_the_first_digits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = published_at_an_address(tmp_path, monkeypatch)
+    assert weights.remote(pinned.weights[0]).url == "https://models.example.org/sr/net.pt"
+    chosen = weights.choose(pinned, "", 2)
+    weights.fetch_missing(pinned, chosen, Progress())
+    module = weights.build(pinned, chosen, 2, CPU)
+    assert all(torch.equal(module.state_dict()[key], value) for key, value in fresh().items())
+    assert chosen.file is not None
+    torch.save({}, fetch.local_path(chosen.file))
+    with pytest.raises(InputError, match=r"net\.pt has changed: its SHA-256 is not [0-9a-f]{8}\."):
+        weights.build(pinned, chosen, 2, CPU)
+
+
+def test_published_weights_without_a_usable_hash_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = published_at_an_address(tmp_path, monkeypatch, sha256="0edfb8a")
+    with pytest.raises(InputError, match=r"net\.pt: '0edfb8a' is no SHA-256"):
+        weights.choose(pinned, "", 2)

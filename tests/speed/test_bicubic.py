@@ -92,7 +92,7 @@ def _ours(sets: list[datasets.Dataset]) -> list[float]:
         for dataset in sets
         for scale in SCALES
     ]
-    units = plan.accuracy_units(wishes, torch.device("cpu"), metrics.names())
+    units = plan.accuracy_units(wishes, torch.device("cpu"), metrics.default_names())
     order = {dataset.name: number for number, dataset in enumerate(sets)}
     units.sort(key=lambda unit: order[unit.dataset.name if unit.dataset else ""])
     results = [result for unit in units for result in measure.measure(unit, Progress())]

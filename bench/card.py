@@ -1,0 +1,105 @@
+"""What a person reads about one method: its card, its layers, the claims that papers make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+import rich.markup
+from rich import box
+from rich.table import Table
+from torch import nn
+
+from bench import compare, fetch
+from bench.costs import multiplies
+from bench.fetch import RemoteFile
+from bench.graph import trace_method
+from bench.published import Claim, PaperTable
+from bench.summary import console
+from bench.weights import remote
+from zoo.errors import InputError
+from zoo.method import Method, Weights
+
+
+def print_card(method: Method) -> None:
+    """Who made it, what it takes, its settings, and where its weights come from."""
+    click.secho(method.name, bold=True)
+    click.echo(f"  {method.citation}")
+    interpolated = f", {method.kernel}" if method.takes == "interpolated" else ""
+    click.echo(f"  takes {method.takes} {method.channels}{interpolated}")
+    if method.scales:
+        click.echo(f"  scales {', '.join(f'x{scale}' for scale in method.scales)}")
+    for key, value in method.settings.items():
+        others = [str(c) for c in method.choices.get(key, ()) if c != value]
+        click.echo(f"  {key}={value}" + (f"   or {', '.join(others)}" if others else ""))
+    files: dict[tuple[str, RemoteFile], list[Weights]] = {}
+    for weights in method.weights:
+        file = remote(weights)
+        files.setdefault((weights.tag, file), []).append(weights)
+    for (tag, file), shared in files.items():
+        here = "here" if fetch.is_here(file) else "to be downloaded"
+        default = ", the default" if tag == method.default_weights else ""
+        scales = " ".join(f"x{weights.scale}" for weights in shared)
+        click.echo(f"  @{tag} {scales}{default}, {here}: {file.url}")
+        click.echo(f"      SHA-256 {file.sha256}; licence: {shared[0].licence}")
+    if not method.weights:
+        click.echo("  no published weights")
+
+
+def print_layers(method: Method, module: nn.Module, scale: int) -> None:
+    """A line a layer that multiplies: its weight, its output, its multiplies per LR pixel."""
+    try:
+        graph = trace_method(method, module, scale)
+        multiplies.check(graph)
+    except InputError as error:
+        click.echo(f"\n  layers: {error}")
+        return
+    found = multiplies.per_layer(graph)
+    pixels = graph.input.shape[-1] * graph.input.shape[-2]
+    pixels //= scale**2 if method.takes == "interpolated" else 1
+    total = sum(layer.multiplies for layer in found)
+    table = Table(title=f"layers at x{scale}", box=box.SIMPLE, title_justify="left")
+    for column in ("layer", "kind", "weight", "output of one LR pixel", "M per LR px", "share"):
+        table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    for layer in found:
+        per_pixel = layer.multiplies / pixels
+        calls = f" x{layer.calls}" if layer.calls > 1 else ""
+        channels, *sides = layer.output[1:]
+        area = sides[0] * sides[1] / pixels if len(sides) == 2 else 1
+        table.add_row(
+            rich.markup.escape(layer.path or "-"),
+            layer.kind + calls,
+            "x".join(map(str, layer.weight)),
+            f"{channels} x {area:g}",
+            f"{per_pixel / 1e6:.6f}",
+            f"{layer.multiplies / total:.1%}" if total else "",
+        )
+    table.add_row("all", "", "", "", f"{total / pixels / 1e6:.6f}", "")
+    console().print(table)
+
+
+def print_claims(method: Method, tables: Iterable[PaperTable]) -> None:
+    """Every claim of a paper table that names the method."""
+    found = [
+        (table, claim)
+        for table in tables
+        for claim in table.claims
+        if method.name in compare.operands(claim.result.method)
+    ]
+    shown = Table(title=f"{len(found)} claims", box=box.SIMPLE, title_justify="left")
+    for column in ("table", "what", "quantity", "printed", "protocol", "remark"):
+        shown.add_column(column, justify="right" if column == "printed" else "left")
+    for table, claim in found:
+        shown.add_row(*map(rich.markup.escape, _claimed(table, claim)))
+    if found:
+        console().print(shown)
+
+
+def _claimed(table: PaperTable, claim: Claim) -> tuple[str, ...]:
+    said = claim.result
+    other = said.method if len(compare.operands(said.method)) > 1 else ""
+    weights = f"@{said.weights}" if said.weights else ""
+    scale = f"x{said.scale}" if said.scale else ""
+    what = " ".join(filter(None, (other, weights, said.dataset, scale, said.image)))
+    printed = f"{claim.printed} {said.unit}".strip()
+    return table.name, what, said.quantity, printed, said.protocol, said.note

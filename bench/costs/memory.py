@@ -1,0 +1,60 @@
+"""Memory that one 1280x720 output takes, read off the graph."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from bench.costs import OUTPUT_720P, Cost, Subject
+from bench.graph import trace, trace_method
+
+TIMED = False
+UNITS = {"peak_memory": "MiB"}
+_SIDES = (256, 1024)
+"""Sides of the images between which `bytes_per_pixel` takes the peak to be a straight line."""
+
+
+def bytes_per_pixel(module: nn.Module, channels: int, dtype: torch.dtype) -> float:
+    """Bytes that the forward pass takes at its peak for each pixel of its input.
+
+    The input and the output are among them; weights and a convolution's workspace are not. It is
+    the slope between images of 256x256 and 1024x1024 pixels, so that what does not grow with the
+    image is left out.
+
+    Args:
+        module: what is run.
+        channels: planes of its input.
+        dtype: of its input.
+
+    Raises:
+        InputError: the forward pass cannot be traced.
+    """
+    small, large = (
+        trace(module, torch.empty(1, channels, side, side, dtype=dtype, device="meta")).peak_bytes
+        for side in _SIDES
+    )
+    return (large - small) / (_SIDES[1] ** 2 - _SIDES[0] ** 2)
+
+
+def parameter_bytes(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers, each shared one once."""
+    tensors = (*module.parameters(), *module.buffers())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def measure(subject: Subject) -> dict[str, Cost]:
+    """Parameters, buffers, and the most that feature maps take at once, in the module's dtype.
+
+    LR has 1280x720 pixels divided by the scale, rounded up. What a convolution needs while it
+    runs (its workspace) is not included: it is the library's choice, and differs by machine.
+
+    Raises:
+        InputError: the forward pass cannot be traced.
+    """
+    rows, columns = (math.ceil(side / subject.scale) for side in OUTPUT_720P)
+    graph = trace_method(subject.method, subject.module, subject.scale, (rows, columns))
+    total = parameter_bytes(subject.module) + graph.peak_bytes
+    note = f"{columns * subject.scale}x{rows * subject.scale} output, without workspaces"
+    return {"peak_memory": Cost(total / 2**20, note=note)}

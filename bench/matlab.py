@@ -1,0 +1,153 @@
+"""MATLAB files of any version, as the arrays that SciPy gives for the older ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+import scipy.io
+import scipy.sparse
+from numpy.typing import NDArray
+
+from zoo.errors import InputError
+
+Array: TypeAlias = NDArray[Any]
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The variables of a MATLAB file of version 4 to 7.3, in the form of `scipy.io.loadmat`.
+
+    Raises:
+        InputError: it holds what no weights are made of, or refers to other files.
+        Exception: it is damaged; the readers raise nearly anything then.
+    """
+    try:
+        found = scipy.io.loadmat(path)
+    except NotImplementedError:  # version 7.3, which is HDF5
+        with h5py.File(path, "r", locking=False) as file:
+            found = _Hdf5(path).variables(file)
+    return {name: value for name, value in found.items() if not name.startswith("__")}
+
+
+class _Hdf5:
+    """A MATLAB 7.3 file in the form that `scipy.io.loadmat` gives an older one of the same content.
+
+    Arrays have MATLAB's axes, two at least; cells are object arrays; structs are structured arrays
+    of objects, a single one of shape (1, 1); text is an array of its rows. Only numbers may differ
+    in dtype: an older file stores whole numbers in fewer bytes than their class has.
+
+    Nothing but the file itself is read: links to others are refused, and so are data that say to
+    be larger than what is stored of them can hold.
+    """
+
+    _MOST_PACKED = 1100  # deflate packs 1032 bytes into one at best
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[int, Any] = {}
+        self.open: set[int] = set()
+
+    def variables(self, file: h5py.File) -> dict[str, Any]:
+        """Every variable by its name.
+
+        Raises:
+            InputError: what no weights are made of: objects, function handles, links, loops.
+        """
+        return {name: self._member(file, name) for name in file if not name.startswith("#")}
+
+    def _member(self, group: h5py.Group, name: str) -> Any:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise InputError(f"{self.path}: {name} is a link to elsewhere; give a file of its own")
+        return self._value(group[name])
+
+    def _value(self, item: h5py.Group | h5py.Dataset) -> Any:
+        """What an item holds; one that is referred to twice is read once."""
+        place = h5py.h5o.get_info(item.id).addr
+        if place in self.open:
+            raise InputError(f"{self.path}: {item.name} holds itself; give a plain file")
+        if place not in self.known:
+            self.open.add(place)
+            self.known[place] = self._read(item)
+            self.open.remove(place)
+        return self.known[place]
+
+    def _read(self, item: h5py.Group | h5py.Dataset) -> Any:
+        kind = bytes(item.attrs.get("MATLAB_class", b"")).decode("ascii")
+        if "MATLAB_object_decode" in item.attrs or kind in ("function_handle", "FileWrapper__"):
+            raise InputError(f"{self.path}: {item.name} is an object ({kind}); give plain arrays")
+        if "MATLAB_sparse" in item.attrs:
+            return self._sparse(item)
+        if isinstance(item, h5py.Group):
+            return self._struct(item)
+        data = self._data(item)
+        if item.attrs.get("MATLAB_empty", 0):
+            return self._empty(item, kind, tuple(int(side) for side in data.reshape(-1)))
+        if h5py.check_ref_dtype(item.dtype) is not None:
+            return self._cells(item, data)
+        if item.dtype.names == ("real", "imag"):
+            data = data["real"] + 1j * data["imag"]
+        elif item.dtype.names is not None or item.dtype.kind not in "buif":
+            raise InputError(f"{self.path}: {item.name} holds no numbers; give plain arrays")
+        data = np.atleast_2d(data.T)
+        return self._text(data) if kind == "char" else data
+
+    def _data(self, item: h5py.Dataset) -> Array:
+        if item.external is not None or item.is_virtual:
+            raise InputError(f"{self.path}: {item.name} lies elsewhere; give a file of its own")
+        if item.nbytes > self._MOST_PACKED * item.id.get_storage_size():
+            raise InputError(
+                f"{self.path}: {item.name} says to hold {item.nbytes} bytes and does not; "
+                "get it again"
+            )
+        return np.asarray(item[()])
+
+    def _empty(self, item: h5py.Dataset, kind: str, shape: tuple[int, ...]) -> Array:
+        if 0 not in shape:
+            raise InputError(f"{self.path}: {item.name} is empty, of shape {shape}; get it again")
+        if kind == "struct":
+            return np.empty(shape, [(name, object) for name in self._fields(item)])
+        if kind == "char":
+            return np.empty(0, "U1")
+        return np.empty(shape, object if kind == "cell" else np.float64)
+
+    def _cells(self, item: h5py.Dataset, references: Array) -> Array:
+        cells = np.empty_like(np.atleast_2d(references.T), dtype=object)
+        for place, reference in np.ndenumerate(np.atleast_2d(references.T)):
+            cells[place] = self._value(item.file[reference])
+        return cells
+
+    def _fields(self, item: h5py.Group | h5py.Dataset) -> list[str]:
+        """A struct's fields in MATLAB's order."""
+        named = item.attrs.get("MATLAB_fields")
+        if named is None:
+            return list(item) if isinstance(item, h5py.Group) else []
+        return [b"".join(letters.tolist()).decode() for letters in named]
+
+    def _struct(self, group: h5py.Group) -> Array:
+        names = self._fields(group)
+        columns = {name: self._member(group, name) for name in names}
+        # of several structs each field is an array of references that has no class of its own
+        several = bool(names) and all(
+            isinstance(group[name], h5py.Dataset) and "MATLAB_class" not in group[name].attrs
+            for name in names
+        )
+        shape = columns[names[0]].shape if several else (1, 1)
+        out = np.empty(shape, [(name, object) for name in names])
+        for name, column in columns.items():
+            for place in np.ndindex(shape):
+                out[name][place] = column[place] if several else column
+        return out
+
+    def _sparse(self, group: h5py.Group) -> Any:
+        """The compressed columns of a sparse matrix; of one without entries only `jc` is there."""
+        starts = self._data(group["jc"])
+        shape = (int(group.attrs["MATLAB_sparse"]), len(starts) - 1)
+        if starts[-1] == 0:
+            return scipy.sparse.csc_matrix(shape)
+        entries, rows = self._data(group["data"]), self._data(group["ir"])
+        return scipy.sparse.csc_matrix((entries, rows, starts), shape)
+
+    def _text(self, codes: Array) -> Array:
+        return np.array(["".join(map(chr, row)) for row in codes.reshape(len(codes), -1)])

@@ -1,0 +1,284 @@
+"""EDSR and MDSR: residual networks without normalisation, for one scale and for three.
+
+Lim, Son, Kim, Nah, Lee: Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW
+2017, section 3 and table 1. Layers are named as in the authors' PyTorch checkpoints, which load
+strictly. Inside, colours are 0 to 255 with the mean of DIV2K taken off, as those weights expect.
+
+The paper is silent about initialisation: PyTorch's default is taken, U(-1, 1)/sqrt(fan in) for
+weights and biases alike, which is also that of Torch7, in which the paper's networks were trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InputError
+from zoo.method import Method, Settings, Weights
+
+NAMES = ("edsr-baseline", "edsr", "mdsr-baseline", "mdsr")
+
+_CITATION = (
+    "Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017"
+)
+_DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+_MULTI = (2, 3, 4)
+_SIZES = {  # blocks and features (table 1)
+    "edsr-baseline": (16, 64),
+    "edsr": (32, 256),
+    "mdsr-baseline": (16, 64),
+    "mdsr": (80, 64),
+}
+_RESIDUAL_SCALES = {"edsr-baseline": 1.0, "edsr": 0.1}
+_FILES = {
+    "edsr-baseline": {
+        2: "edsr_baseline_x2-1bc95232.pt",
+        3: "edsr_baseline_x3-abf2a44e.pt",
+        4: "edsr_baseline_x4-6b446fab.pt",
+    },
+    "edsr": {2: "edsr_x2-0edfb8a3.pt", 3: "edsr_x3-ea3ef2c6.pt", 4: "edsr_x4-4f62e9ef.pt"},
+    "mdsr-baseline": dict.fromkeys(_MULTI, "mdsr_baseline-a00cab12.pt"),
+    "mdsr": dict.fromkeys(_MULTI, "mdsr-4a78bedf.pt"),
+}
+
+
+class MeanShift(nn.Module):
+    """Takes the mean of DIV2K off, or puts it on: `sign` is -1 or 1.
+
+    The authors' checkpoints hold it as a 1x1 convolution whose weight is the identity. So does
+    the state dict here, but neither is a parameter, and no multiply is spent on the identity.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, sign: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.eye(3).view(3, 3, 1, 1))
+        self.register_buffer("bias", sign * 255 * torch.tensor(_DIV2K_MEAN))
+        self.register_load_state_dict_pre_hook(  # type: ignore[no-untyped-call]
+            _refuse_other_shifts
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """RGB shifted, (N, 3, h, w) in units of 1/255."""
+        return x + self.bias.view(1, 3, 1, 1)
+
+
+def _refuse_other_shifts(
+    module: nn.Module,
+    state: Mapping[str, Any],
+    prefix: str,
+    metadata: Mapping[str, Any],
+    strict: bool,
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
+) -> None:
+    weight, bias = state.get(f"{prefix}weight"), state.get(f"{prefix}bias")
+    if weight is not None and weight.shape == (3, 3, 1, 1):
+        identity = torch.eye(3, dtype=weight.dtype, device=weight.device).view(3, 3, 1, 1)
+        if not torch.equal(weight, identity):
+            errors.append(
+                f"{prefix}weight mixes or scales colours; expected the identity: give a "
+                "checkpoint whose mean shift is a shift alone"
+            )
+    if bias is not None and 0 < bias.abs().max() <= 1:
+        errors.append(
+            f"{prefix}bias is at most 1, so its colours are 0 to 1; expected 0 to 255: give a "
+            "checkpoint that was trained on 0 to 255"
+        )
+
+
+class ResBlock(nn.Module):
+    """Convolution, ReLU, convolution, scaled and added to the input; none after (figure 2c)."""
+
+    def __init__(self, features: int, kernel: int, residual_scale: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(features, features, kernel),
+            nn.ReLU(inplace=True),
+            _conv(features, features, kernel),
+        )
+        self.residual_scale = residual_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape as x, (N, features, h, w)."""
+        return torch.add(x, self.body(x), alpha=self.residual_scale)
+
+
+class EDSR(nn.Module):
+    """The single-scale network (section 3.2, figure 3); no activation outside the blocks.
+
+    Raises:
+        InputError: a scale that sub-pixel stages of x2 or x3 do not make.
+    """
+
+    def __init__(self, scale: int, *, blocks: int, features: int, residual_scale: float) -> None:
+        super().__init__()
+        if scale not in _STAGES:
+            raise InputError(f"EDSR has no x{scale}; choose from: x2, x3, x4, x8")
+        self.sub_mean = MeanShift(-1)
+        self.head = nn.Sequential(_conv(3, features, 3))
+        self.body = _body(blocks, features, residual_scale)
+        self.tail = nn.Sequential(_upsampler(scale, features), _conv(features, 3, 3))
+        self.add_mean = MeanShift(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """SR of RGB, (N, 3, h, w) in [0, 1]: (N, 3, scale*h, scale*w)."""
+        shallow = self.head(self.sub_mean(x * 255))  # (N, features, h, w)
+        deep = shallow + self.body(shallow)
+        out: Tensor = self.add_mean(self.tail(deep)) / 255  # (N, 3, scale*h, scale*w)
+        return out
+
+
+class MDSR(nn.Module):
+    """The multi-scale network: one body between heads and tails for x2, x3 and x4 (section 3.3).
+
+    `forward` takes the path of one scale; the others' layers are neither run nor trained then,
+    as in section 4.2. `select` changes it.
+
+    Raises:
+        InputError: another scale.
+    """
+
+    def __init__(self, scale: int, *, blocks: int, features: int) -> None:
+        super().__init__()
+        self.select(scale)
+        self.sub_mean = MeanShift(-1)
+        self.head = nn.Sequential(_conv(3, features, 3))
+        self.pre_process = nn.ModuleList(
+            nn.Sequential(ResBlock(features, 5, 1.0), ResBlock(features, 5, 1.0)) for _ in _MULTI
+        )
+        self.body = _body(blocks, features, 1.0)
+        self.upsample = nn.ModuleList(_upsampler(path, features) for path in _MULTI)
+        self.tail = nn.Sequential(_conv(features, 3, 3))
+        self.add_mean = MeanShift(1)
+
+    def select(self, scale: int) -> None:
+        """Take the path of this scale from now on.
+
+        Raises:
+            InputError: a scale other than 2, 3 and 4.
+        """
+        if scale not in _MULTI:
+            raise InputError(f"MDSR has no x{scale}; choose from: x2, x3, x4")
+        self._path = _MULTI.index(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """SR of RGB, (N, 3, h, w) in [0, 1]: (N, 3, scale*h, scale*w)."""
+        shallow = self.pre_process[self._path](self.head(self.sub_mean(x * 255)))
+        deep = shallow + self.body(shallow)  # (N, features, h, w)
+        large = self.upsample[self._path](deep)  # (N, features, scale*h, scale*w)
+        out: Tensor = self.add_mean(self.tail(large)) / 255
+        return out
+
+
+def from_x2(state: Mapping[str, Tensor], network: EDSR) -> dict[str, Tensor]:
+    """The state dict from which a network of another scale starts: a trained x2's (section 3.2).
+
+    Everything is taken from the x2 network but the upsampler, `tail.0`, which stays as `network`
+    has drawn it. The paper does not say what becomes of it. The authors' Torch code, in which
+    the paper's networks were trained, draws it anew; their PyTorch port keeps it at x4 as far as
+    it fits.
+
+    Args:
+        state: state dict of an EDSR at x2, of the same blocks and features.
+        network: the fresh one; it is read, not changed.
+
+    Raises:
+        InputError: a key is missing or surplus, or a shape is not that of an x2 network.
+    """
+    own = network.state_dict()
+    features = own["head.0.weight"].shape[0]
+    wanted = {key: value.shape for key, value in own.items() if not key.startswith("tail.0.")}
+    wanted["tail.0.0.weight"] = torch.Size((4 * features, features, 3, 3))
+    wanted["tail.0.0.bias"] = torch.Size((4 * features,))
+    faults = [
+        *(f"missing {key}" for key in wanted if key not in state),
+        *(f"surplus {key}" for key in state if key not in wanted),
+        *(
+            f"{key} is {tuple(state[key].shape)}, expected {tuple(shape)}"
+            for key, shape in wanted.items()
+            if key in state and state[key].shape != shape
+        ),
+    ]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise InputError(
+            f"not an x2 network of the same size: {'; '.join(faults[:3])}{more}; give the state "
+            "dict of one with as many blocks and features"
+        )
+    return {key: own[key] if key.startswith("tail.0.") else state[key] for key in own}
+
+
+def _conv(before: int, after: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(before, after, kernel, padding=kernel // 2)
+
+
+def _body(blocks: int, features: int, residual_scale: float) -> nn.Sequential:
+    return nn.Sequential(
+        *(ResBlock(features, 3, residual_scale) for _ in range(blocks)),
+        _conv(features, features, 3),
+    )
+
+
+def _upsampler(scale: int, features: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for stage in _STAGES[scale]:
+        layers += [_conv(features, features * stage**2, 3), nn.PixelShuffle(stage)]
+    return nn.Sequential(*layers)
+
+
+def _multiplies_between(scale: int, blocks: int, width: int) -> int:
+    """Per LR pixel: first and last convolution, body and upsampler."""
+    total, pixels = (2 * blocks + 1) * 9 * width**2, 1
+    for stage in _STAGES[scale]:
+        total += 9 * width**2 * stage**2 * pixels
+        pixels *= stage**2
+    return total + 9 * 3 * width * (1 + pixels)
+
+
+def method(name: str) -> Method:
+    """The card of EDSR or MDSR, of the paper's size or its baseline's (table 1)."""
+    multi = name.startswith("mdsr")
+    blocks, features = _SIZES[name]
+
+    def build(scale: int, settings: Settings) -> nn.Module:
+        size = {"blocks": settings["blocks"], "features": settings["features"]}
+        if multi:
+            return MDSR(scale, **size)
+        return EDSR(scale, **size, residual_scale=_RESIDUAL_SCALES[name])
+
+    def multiplies(scale: int, settings: Settings) -> float:
+        width = settings["features"]
+        heads = 4 * 25 * width**2 if multi else 0
+        return float(heads + _multiplies_between(scale, settings["blocks"], width))
+
+    return Method(
+        name=name,
+        citation=_CITATION,
+        takes="LR",
+        channels="RGB",
+        scales=_MULTI if multi else tuple(_STAGES),
+        settings={"blocks": blocks, "features": features},
+        build=build,
+        multiplies=multiplies,
+        default_weights="official",
+        weights=tuple(
+            Weights(
+                tag="official",
+                scale=scale,
+                origin="https://cv.snu.ac.kr/research/EDSR/models",
+                path=file,
+                sha256=file.removesuffix(".pt").rpartition("-")[2],
+                licence="none stated for the files; the authors' code that loads them is MIT",
+                citation=_CITATION,
+            )
+            for scale, file in _FILES[name].items()
+        ),
+    )

@@ -1,0 +1,168 @@
+"""MemNet: memory blocks that keep what earlier ones found, on interpolated luma.
+
+Tai, Yang, Liu, Xu: MemNet: A Persistent Memory Network for Image Restoration, ICCV 2017, section
+3. A block recurs `recursions` times over two convolutions, and a gate makes its memory out of all
+of these states and all earlier memories. `memnet` is the paper's M6R6, 80 layers deep, whose
+weights the recursions of a block share. `memnet-laljavid` is the one that Lal & Javid train (Image
+Super-Resolution using Deep Neural Networks, University of Toronto): their "more than 4.75M
+parameters" need weights that are not shared and gates of 3x3, where their text says 1x1.
+`blocks=3,recursions=3` and `blocks=4,recursions=4` give the 23 and 38 layers that they try.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.method import Method, Settings
+
+NAMES = ("memnet", "memnet-laljavid")
+
+_TAI = "Tai et al., MemNet: A Persistent Memory Network for Image Restoration, ICCV 2017"
+_LAL_JAVID = (
+    "Lal & Javid, Image Super-Resolution using Deep Neural Networks, University of Toronto, "
+    "after Tai et al., ICCV 2017"
+)
+
+
+class MemNet(nn.Module):
+    """Feature extraction, memory blocks, reconstruction, and the input added (section 3.1).
+
+    Every convolution is preceded by normalisation and ReLU. Weights start as He et al. draw them
+    for ReLU, biases at 0. Where recursions share convolutions, each still has a normalisation of
+    its own, since their inputs differ in scale; so do the outputs of the multi-supervised
+    network, which share the reconstruction. The paper says neither: this is what the authors'
+    Caffe files do.
+
+    Multi-supervised (section 3.3), every memory is reconstructed, and what comes out is their sum
+    with learnt weights. These start at 1/blocks, the plain mean; the paper does not say, and the
+    Caffe files start them at Caffe's default of 1, which makes the sum `blocks` times too bright.
+    """
+
+    def __init__(
+        self, *, blocks: int, recursions: int, features: int, gate: int, shared: bool, multi: bool
+    ) -> None:
+        super().__init__()
+        self.extract = _Unit(1, features, 3)
+        self.blocks = nn.ModuleList(
+            _MemoryBlock(recursions, features, longs=k, gate=gate, shared=shared)
+            for k in range(1, blocks + 1)
+        )
+        outputs = blocks if multi else 1
+        self.norms = nn.ModuleList(nn.BatchNorm2d(features) for _ in range(outputs))
+        self.reconstruct = _he(nn.Conv2d(features, 1, 3, padding=1))
+        self.weights = nn.Parameter(torch.full((blocks,), 1 / blocks)) if multi else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """SR of interpolated luma, (N, 1, H, W) in [0, 1]: the same shape."""
+        return self.outputs(x)[0]
+
+    def outputs(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """SR, and each memory's own SR where the network is multi-supervised, else ().
+
+        All are (N, 1, H, W) like x; the loss of section 3.3 takes the latter beside the former.
+        """
+        memories = [self.extract(x)]  # B_0, B_1, ...: (N, features, H, W)
+        for block in self.blocks:
+            memories.append(block(memories))
+        ends = memories[-len(self.norms) :]
+        each = tuple(
+            x + self.reconstruct(torch.relu_(norm(end)))
+            for norm, end in zip(self.norms, ends, strict=True)
+        )
+        if self.weights is None:
+            return each[0], ()
+        return (torch.stack(each) * self.weights.view(-1, 1, 1, 1, 1)).sum(0), each
+
+
+class _MemoryBlock(nn.Module):
+    """Recursive unit and gate unit (section 3.2)."""
+
+    def __init__(
+        self, recursions: int, features: int, *, longs: int, gate: int, shared: bool
+    ) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(features) for _ in range(2 * recursions))
+        self.convs = nn.ModuleList(
+            _he(nn.Conv2d(features, features, 3, padding=1))
+            for _ in range(2 if shared else 2 * recursions)
+        )
+        self.gate = _Unit((recursions + longs) * features, features, gate)
+
+    def forward(self, memories: list[Tensor]) -> Tensor:
+        """The block's memory from all earlier ones, each (N, features, H, W)."""
+        state, shorts = memories[-1], []
+        for k in range(0, len(self.norms), 2):
+            residual = state
+            for layer in (k, k + 1):
+                conv = self.convs[layer % len(self.convs)]
+                residual = conv(torch.relu_(self.norms[layer](residual)))
+            state = state + residual
+            shorts.append(state)
+        out: Tensor = self.gate(torch.cat([*shorts, *memories], dim=1))
+        return out
+
+
+class _Unit(nn.Module):
+    """Normalisation, ReLU, convolution."""
+
+    def __init__(self, before: int, after: int, side: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(before)
+        self.conv = _he(nn.Conv2d(before, after, side, padding=side // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(torch.relu_(self.norm(x)))
+        return out
+
+
+def _he(conv: nn.Conv2d) -> nn.Conv2d:
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+def _build(scale: int, settings: Settings) -> nn.Module:
+    return MemNet(
+        blocks=settings["blocks"],
+        recursions=settings["recursions"],
+        features=settings["features"],
+        gate=settings["gate"],
+        shared=settings["sharing"] == "shared",
+        multi=settings["supervision"] == "multi",
+    )
+
+
+def _multiplies(scale: int, settings: Settings) -> float:
+    blocks, recursions, width = settings["blocks"], settings["recursions"], settings["features"]
+    outputs = blocks if settings["supervision"] == "multi" else 1
+    gated = sum(recursions + k for k in range(1, blocks + 1))
+    total = (1 + outputs) * 9 * width + blocks * recursions * 2 * 9 * width**2
+    return float(scale**2 * (total + gated * settings["gate"] ** 2 * width**2))
+
+
+def method(name: str) -> Method:
+    """The card of MemNet, as Tai et al. or as Lal & Javid have it; neither's weights are here."""
+    original = name == "memnet"
+    return Method(
+        name=name,
+        citation=_TAI if original else _LAL_JAVID,
+        takes="interpolated",
+        channels="luma",
+        settings={
+            "blocks": 6,
+            "recursions": 6,
+            "features": 64,
+            "gate": 1 if original else 3,
+            "sharing": "shared" if original else "unshared",
+            "supervision": "single",
+        },
+        choices={
+            "gate": (1, 3),
+            "sharing": ("shared", "unshared"),
+            "supervision": ("single", "multi"),
+        },
+        build=_build,
+        multiplies=_multiplies,
+    )

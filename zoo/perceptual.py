@@ -1,0 +1,122 @@
+"""The super-resolution networks trained with perceptual losses, x4 and x8.
+
+Johnson, Alahi, Fei-Fei: Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV
+2016, section 3.1 and the supplement's table of layers; the residual block is that of Gross &
+Wilber, Training and Investigating Residual Nets, 2016. deepsense.ai (Using Deep Learning for
+Single Image Super-Resolution, 2017) tried three ways to double the size and found the last best:
+
+- `transposed3`: transposed convolution 3x3 of stride 2, the paper's;
+- `transposed4`: transposed convolution 4x4 of stride 2, whose filters overlap evenly;
+- `nearest3`: nearest neighbour, then convolution 3x3.
+
+On how SR is padded at the border, initialised, and brought by tanh to the range of an image, the
+paper is silent: zeros, PyTorch's default and (tanh + 1) / 2 are taken.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InputError
+from zoo.method import Method, Settings
+
+NAMES = ("perceptual",)
+
+UPSAMPLERS = ("transposed3", "transposed4", "nearest3")
+"""Ways to double the size; the first is the paper's."""
+_STAGES = {4: 2, 8: 3}
+
+
+class Perceptual(nn.Module):
+    """9x9, residual blocks, doublings and 9x9 again, scaled tanh (ECCV 2016, section 3.1).
+
+    Batch normalisation and ReLU follow every convolution but those that end a block or the
+    network; a block adds its input and nothing follows.
+
+    Raises:
+        InputError: a scale other than 4 and 8, or no such upsampler.
+    """
+
+    def __init__(self, scale: int, *, blocks: int, features: int, upsampler: str) -> None:
+        super().__init__()
+        if scale not in _STAGES:
+            raise InputError(f"the perceptual-loss network has no x{scale}; choose from: x4, x8")
+        self.head = _normalised(nn.Conv2d(3, features, 9, padding=4))
+        self.blocks = nn.Sequential(*(_Block(features) for _ in range(blocks)))
+        self.doublings = nn.Sequential(
+            *(_doubling(features, upsampler) for _ in range(_STAGES[scale]))
+        )
+        self.tail = nn.Conv2d(features, 3, 9, padding=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """SR of RGB, (N, 3, h, w) in [0, 1]: (N, 3, scale*h, scale*w) in (0, 1)."""
+        x = self.doublings(self.blocks(self.head(x)))  # (N, features, scale*h, scale*w)
+        return 0.5 * (torch.tanh(self.tail(x)) + 1)
+
+
+class _Block(nn.Module):
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _normalised(nn.Conv2d(features, features, 3, padding=1)),
+            nn.Conv2d(features, features, 3, padding=1),
+            nn.BatchNorm2d(features),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.body(x)
+        return out
+
+
+def _normalised(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU(inplace=True))
+
+
+def _doubling(features: int, upsampler: str) -> nn.Sequential:
+    if upsampler == "transposed3":
+        return _normalised(
+            nn.ConvTranspose2d(features, features, 3, stride=2, padding=1, output_padding=1)
+        )
+    if upsampler == "transposed4":
+        return _normalised(nn.ConvTranspose2d(features, features, 4, stride=2, padding=1))
+    if upsampler == "nearest3":
+        return nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            _normalised(nn.Conv2d(features, features, 3, padding=1)),
+        )
+    raise InputError(f"no upsampler {upsampler!r}; choose from: {', '.join(UPSAMPLERS)}")
+
+
+def _build(scale: int, settings: Settings) -> nn.Module:
+    return Perceptual(
+        scale,
+        blocks=settings["blocks"],
+        features=settings["features"],
+        upsampler=settings["upsampler"],
+    )
+
+
+def _multiplies(scale: int, settings: Settings) -> float:
+    width = settings["features"]
+    doubling = {"transposed3": 9, "transposed4": 16, "nearest3": 4 * 9}[settings["upsampler"]]
+    total = 81 * 3 * width * (1 + scale**2) + settings["blocks"] * 2 * 9 * width**2
+    for k in range(_STAGES[scale]):
+        total += doubling * width**2 * 4**k
+    return float(total)
+
+
+def method(name: str) -> Method:
+    """The card of Johnson's network; its authors published no weights for SR."""
+    return Method(
+        name=name,
+        citation="Johnson et al., Perceptual Losses for Real-Time Style Transfer and "
+        "Super-Resolution, ECCV 2016",
+        takes="LR",
+        channels="RGB",
+        scales=tuple(_STAGES),
+        settings={"blocks": 4, "features": 64, "upsampler": UPSAMPLERS[0]},
+        choices={"upsampler": UPSAMPLERS},
+        build=_build,
+        multiplies=_multiplies,
+    )

@@ -1,0 +1,204 @@
+"""SRResNet and SRGAN: a residual network at LR size, and a judge to train it against.
+
+Ledig et al.: Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial
+Network, CVPR 2017, section 2.1 and figure 4. `srgan` is the generator, which is SRResNet trained
+with another loss. `srresnet-3x3` has the 3x3 head and tail with which the authors of EDSR
+reproduced it (Lim et al., CVPRW 2017, section 4.4, and their Torch code, whose activation is ReLU
+by default; here it stays the paper's PReLU).
+
+The paper scales HR to [-1, 1] in training. Here the network's output is linear and in [0, 1] like
+its input, as every method's, so that a training loss maps it to [-1, 1] where it wants to. The
+paper says `ParametricReLU`, not whether a slope serves a layer or a channel: one slope a layer is
+taken, as in most ports of it, starting at 0.25. It is silent about initialisation: PyTorch's
+default is taken. x4 is the paper's scale; x2, x3 and x8 change the upsampling stages alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InputError
+from zoo.method import Method, Settings
+
+NAMES = ("srresnet", "srresnet-3x3", "srgan")
+
+_CITATION = (
+    "Ledig et al., Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial "
+    "Network, CVPR 2017"
+)
+_REPRODUCTION = (
+    "Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017, "
+    "reproducing Ledig et al., CVPR 2017"
+)
+_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+PLACES = ("none", "convolutions", "dense", "both")
+"""Where a discriminator may drop out."""
+
+
+class SRResNet(nn.Module):
+    """SRResNet, and the generator of SRGAN (figure 4).
+
+    Head of `kernel` x `kernel` and PReLU; residual blocks; one more convolution and the skip from
+    the head around all of them; sub-pixel stages of x2 or x3; tail of `kernel` x `kernel`.
+
+    Raises:
+        InputError: a scale that the stages do not make.
+    """
+
+    def __init__(
+        self, scale: int, *, blocks: int, features: int, kernel: int, batch_norm: bool
+    ) -> None:
+        super().__init__()
+        if scale not in _STAGES:
+            raise InputError(f"SRResNet has no x{scale}; choose from: x2, x3, x4, x8")
+        self.head = nn.Sequential(_conv(3, features, kernel), nn.PReLU())
+        self.blocks = nn.Sequential(*(_Block(features, batch_norm) for _ in range(blocks)))
+        self.merge = nn.Sequential(_conv(features, features, 3), _norm(features, batch_norm))
+        self.upsample = nn.Sequential(
+            *(
+                nn.Sequential(
+                    _conv(features, features * stage**2, 3), nn.PixelShuffle(stage), nn.PReLU()
+                )
+                for stage in _STAGES[scale]
+            )
+        )
+        self.tail = _conv(features, 3, kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """SR of RGB, (N, 3, h, w) in [0, 1]: (N, 3, scale*h, scale*w)."""
+        shallow = self.head(x)  # (N, features, h, w)
+        deep = shallow + self.merge(self.blocks(shallow))
+        out: Tensor = self.tail(self.upsample(deep))  # (N, 3, scale*h, scale*w)
+        return out
+
+
+class _Block(nn.Module):
+    """Two convolutions, each normalised, PReLU between them, added to the input; none after."""
+
+    def __init__(self, features: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(features, features, 3),
+            _norm(features, batch_norm),
+            nn.PReLU(),
+            _conv(features, features, 3),
+            _norm(features, batch_norm),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.body(x)
+        return out
+
+
+class Discriminator(nn.Module):
+    """SRGAN's judge of an HR patch (figure 4), with dropout as Lal & Javid add it.
+
+    Eight 3x3 convolutions, 64 to 512 channels, every second of stride 2, each with LeakyReLU(0.2)
+    and all but the first normalised; then two dense layers, 1024 and 1. Initialisation, on which
+    the paper is silent, is PyTorch's.
+
+    Lal & Javid (Image Super-Resolution using Deep Neural Networks, section 4) add "dropout
+    layers", stating neither the rate nor the place: both are parameters. "convolutions" drops
+    whole channels after the activation of each convolution, "dense" drops inputs of the last
+    dense layer, "both" does both.
+
+    Args:
+        patch: side of the HR patch in pixels, at least 16.
+        dropout: probability in [0, 1) to drop a channel or an input; 0 where the place is "none".
+        place: one of PLACES.
+
+    Raises:
+        InputError: an argument outside these, or a rate without a place.
+    """
+
+    def __init__(self, patch: int, dropout: float, place: str) -> None:
+        super().__init__()
+        if patch < 16:
+            raise InputError(f"discriminator: patch {patch}; give a side of at least 16 pixels")
+        if place not in PLACES:
+            raise InputError(f"discriminator: place {place!r}; choose from: {', '.join(PLACES)}")
+        if not 0 <= dropout < 1:
+            raise InputError(f"discriminator: dropout {dropout}; give a rate in [0, 1)")
+        if place == "none" and dropout > 0:
+            raise InputError(
+                f"discriminator: dropout {dropout} at place 'none' drops nothing; "
+                f"choose from: {', '.join(PLACES[1:])}"
+            )
+        self.patch = patch
+        layers: list[nn.Module] = []
+        before, side = 3, patch
+        for width in (64, 128, 256, 512):
+            for stride in (1, 2):
+                layers.append(nn.Conv2d(before, width, 3, stride=stride, padding=1))
+                if before != 3:
+                    layers.append(nn.BatchNorm2d(width))
+                layers.append(nn.LeakyReLU(0.2, inplace=True))
+                if place in ("convolutions", "both"):
+                    layers.append(nn.Dropout2d(dropout))
+                before, side = width, (side - 1) // stride + 1
+        self.features = nn.Sequential(*layers)
+        last = [nn.Dropout(dropout)] if place in ("dense", "both") else []
+        self.judge = nn.Sequential(
+            nn.Linear(before * side**2, 1024),
+            nn.LeakyReLU(0.2, inplace=True),
+            *last,
+            nn.Linear(1024, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Probability that each patch is HR and not SR: (N, 3, patch, patch) to (N, 1) in (0, 1).
+
+        Patches are in [0, 1], where the paper's are in [-1, 1].
+
+        Raises:
+            InputError: patches of another shape.
+        """
+        if x.shape[1:] != (3, self.patch, self.patch):
+            raise InputError(
+                f"discriminator: patches of shape {tuple(x.shape[1:])}; expected "
+                f"{(3, self.patch, self.patch)}: crop them, or build it for their side"
+            )
+        return torch.sigmoid(self.judge(self.features(x).flatten(1)))
+
+
+def _conv(before: int, after: int, side: int) -> nn.Conv2d:
+    return nn.Conv2d(before, after, side, padding=side // 2)
+
+
+def _norm(features: int, batch_norm: bool) -> nn.Module:
+    return nn.BatchNorm2d(features) if batch_norm else nn.Identity()
+
+
+def method(name: str) -> Method:
+    """The card of SRResNet, its reproduction, or SRGAN's generator; none has published weights."""
+    kernel = 3 if name == "srresnet-3x3" else 9
+
+    def build(scale: int, settings: Settings) -> nn.Module:
+        return SRResNet(
+            scale,
+            blocks=settings["blocks"],
+            features=settings["features"],
+            kernel=kernel,
+            batch_norm=settings["norm"] == "batch",
+        )
+
+    def multiplies(scale: int, settings: Settings) -> float:
+        width = settings["features"]
+        total, pixels = (2 * settings["blocks"] + 1) * 9 * width**2, 1
+        for stage in _STAGES[scale]:
+            total += 9 * width**2 * stage**2 * pixels
+            pixels *= stage**2
+        return float(total + kernel**2 * 3 * width * (1 + pixels))
+
+    return Method(
+        name=name,
+        citation=_REPRODUCTION if name == "srresnet-3x3" else _CITATION,
+        takes="LR",
+        channels="RGB",
+        scales=tuple(_STAGES),
+        settings={"blocks": 16, "features": 64, "norm": "batch"},
+        choices={"norm": ("batch", "none")},
+        build=build,
+        multiplies=multiplies,
+    )
