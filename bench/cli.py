@@ -374,8 +374,9 @@ def _files_of(name: str) -> tuple[list[fetch.RemoteFile], str]:
     try:
         method, tag = zoo.load(name)
     except InputError:
+        fetched = [metric for metric in metrics.names() if metrics.files(metric)]
         raise unknown(
-            "dataset, method or metric", name, [*datasets.names(), *zoo.names(), *metrics.names()]
+            "dataset, method or metric", name, [*datasets.names(), *zoo.names(), *fetched]
         ) from None
     chosen = [weights for weights in method.weights if tag in ("", weights.tag)]
     if not chosen:

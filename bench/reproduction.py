@@ -10,13 +10,14 @@ import zoo
 from bench import compare, costs, datasets, metrics, plan, weights
 from bench import protocol as protocols
 from bench.datasets import Dataset
-from bench.fetch import FetchError
+from bench.fetch import FetchError, RemoteFile
 from bench.inference import Inference
 from bench.plan import CostWish, Wish
 from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.published import Claim, PaperTable
 from bench.result import Result
+from bench.weights import Chosen
 from zoo.errors import InputError
 from zoo.method import Method
 
@@ -42,6 +43,7 @@ class Reproduction:
         self._methods: dict[str, Method | str] = {}
         self._sets: dict[str, Dataset | str] = {}
         self._weights: dict[tuple[str, str, int], str] = {}
+        self._files: dict[RemoteFile | None, str] = {}
         claims = [claim.result for table in tables for claim in table.claims]
         sides = [(claim, name) for claim in claims for name in compare.operands(claim.method)]
         quantities = metrics.quantities()
@@ -105,13 +107,23 @@ class Reproduction:
     def _lacks_weights(self, method: Method, claim: Result) -> bool:
         place = (method.name, claim.weights, claim.scale)
         if place not in self._weights:
-            self._weights[place] = ""
             try:
                 chosen = plan.choose(method, claim.weights, claim.scale)
-                weights.fetch_missing(method, chosen, self._progress)
             except InputError as error:
                 self._weights[place] = str(error)
+            else:
+                self._weights[place] = self._fetched(method, chosen)
         return bool(self._weights[place])
+
+    def _fetched(self, method: Method, chosen: Chosen) -> str:
+        """Why the weights cannot be had, '' where they can; a file is asked for once."""
+        if chosen.file not in self._files:
+            self._files[chosen.file] = ""
+            try:
+                weights.fetch_missing(method, chosen, self._progress)
+            except InputError as error:
+                self._files[chosen.file] = str(error)
+        return self._files[chosen.file]
 
     def _wish(self, claim: Result, method: Method) -> list[Wish]:
         dataset = self._dataset(claim.dataset)

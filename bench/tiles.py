@@ -34,6 +34,10 @@ SHARE = 0.6
 """What images may take of the memory that is free, by the count of the graph, which leaves out the
 workspaces of convolutions: on a processor, networks took up to 1.5 times their count."""
 
+_SURELY = 5000
+"""An image whose output fits so many times into what is free needs no look at the graph: MemNet,
+which takes most, takes half of that."""
+
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _OUT_OF_MEMORY = (
@@ -346,7 +350,7 @@ class Tiled(nn.Module):
         sizes = x.shape[-2:]
         longest = max(sizes)
         most = self.free if self.bound is None else self.bound
-        if most is None:
+        if most is None or (self.bound is None and _SURELY * x.nbytes * self.factor**2 <= most):
             return longest
         try:
             per_pixel = self._needs.bytes_per_pixel(x) * len(x) * self.batch

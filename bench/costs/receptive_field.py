@@ -2,7 +2,9 @@
 
 Each tensor says, for both axes of the image, which input rows an index of it depends on. Rows
 repeat with a period: where a network enlarges by 2, even and odd output rows see different ones,
-and each phase has its own. All of it is whole numbers, so nothing is rounded.
+and each phase has its own. All of it is whole numbers, so nothing is rounded. All channels of a
+tensor are taken to see what any of them sees: where pixels become channels and then pixels again
+with nothing between that mixes channels, the field is a little larger than it need be.
 
 A tile needs more than the rows that an output depends on. A network that shifts its input off the
 edge and back depends on one pixel only, but loses those that a tile's edge cuts off. So beside the
@@ -15,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 from bench.costs import Cost, Subject
@@ -120,6 +121,15 @@ class _Axis:
         """The same, written with a multiple of its period."""
         spans = tuple(map(self.at, range(period)))
         return replace(self, jump=self.jump * (period // self.period), spans=spans)
+
+    def inward(self, index: int, is_start: bool) -> int:
+        """How far from the image's edge a tile on it must reach for an index near that edge.
+
+        The index is counted from the tensor's start, or from its end.
+        """
+        span = self.at(index if is_start else self.length - 1 - index)
+        at_top = is_start == (self.jump > 0)
+        return int(max(0, span.last if at_top else self.image - 1 - span.first))
 
     def size(self) -> int:
         """Most rows that one index depends on, from the first to the last."""
@@ -405,10 +415,11 @@ def _padding(walk: _Walk, operator: Operator) -> list[_Axes | None]:
         k = 2 * (len(x.shape) - 1 - axis.dim)
         before, after = widths[k : k + 2] or (0, 0)
         if operator.name != "constant_pad_nd":
-            # The tile at the image's edge pads with what lies up to `inside` rows from there.
-            inside = max(before, after) if operator.name.startswith("reflection") else 0
-            rows = math.ceil(Fraction(inside * abs(axis.jump), axis.period))
-            walk.edges = max(walk.edges, axis.reach() + rows)
+            mirrors = operator.name.startswith("reflection")
+            for width, is_start in ((before, True), (after, False)):
+                read = range(width + 1 if mirrors else 1) if width > 0 else range(0)
+                needed = (axis.inward(index, is_start) for index in read)
+                walk.edges = max(walk.edges, *needed, 0)
         length = operator.out.shape[axis.dim]
         return axis.read(length, period=1, advance=1, sources=lambda i: [i - before])
 
@@ -551,9 +562,9 @@ def _refuse_parts(operator: Operator, kept: int, length: int) -> None:
     """Refuse a slice that is no mere crop: whether it stays or moves as images grow, who knows.
 
     Raises:
-        InputError: less than half is kept.
+        InputError: no more than half is kept.
     """
-    if 2 * kept < length:
+    if 2 * kept <= length:
         raise _lost(operator, "takes a part of the image")
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import cli, result
+from bench import cli, costs, result
 from zoo.srcnn import SRCNN
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,8 @@ def test_the_table_has_the_promised_columns(photos: Path, tmp_path: Path) -> Non
     run("run", "-m", "bicubic", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "out")
     header = (tmp_path / "out" / "results.csv").read_text().splitlines()[0]
     assert header == (
-        "method,weights,scale,dataset,image,protocol,quantity,value,unit,spread,source,run,note"
+        "method,weights,scale,dataset,image,protocol,inference,quantity,value,unit,spread,source,"
+        "run,note"
     )
 
 
@@ -115,7 +116,8 @@ def test_a_finished_job_computes_nothing_and_says_so(
     before = (tmp_path / "o" / "results.csv").read_bytes()
     capsys.readouterr()
     assert run(*command) == 0
-    assert "Nothing to compute: all 4 units are stored." in capsys.readouterr().err
+    count = 1 + len(costs.names())
+    assert f"Nothing to compute: all {count} units are stored." in capsys.readouterr().err
     assert (tmp_path / "o" / "results.csv").read_bytes() == before
 
 
@@ -200,7 +202,7 @@ def test_upscale_by_a_luma_method_interpolates_chroma(tmp_path: Path) -> None:
         (["run", "-m", "bicubic@91"], "bicubic has no weights '91'"),
         (["reproduce", "srcnn2014"], "no table 'srcnn2014'; did you mean 'srcnn2014_set5'"),
         (["reproduce"], "Missing argument 'TABLE...'"),
-        (["fetch", "set55"], "no dataset or method 'set55'; did you mean 'set5'"),
+        (["fetch", "set55"], "no dataset, method or metric 'set55'; did you mean 'set5'"),
         (["fetch", "bicubic"], "bicubic has no published weights to fetch"),
         (["list", "method"], "did you mean 'methods'"),
         (["report", "--out", "nowhere"], "no store nowhere"),

@@ -685,6 +685,10 @@ FIELDS: dict[str, Callable[[], list[nn.Module]]] = {
         changed(lambda x: functional.pad(x, (-9, 9))),
         changed(lambda x: functional.pad(x, (4, 0, 0, 0), mode="replicate")[..., :-4]),
     ],
+    "cropped, then replicated": lambda: [
+        conv(1, 1, 3),
+        changed(lambda x: functional.pad(x[..., 2:], (2, 0, 0, 0), mode="replicate")),
+    ],
     "reflected there and back": lambda: [
         changed(lambda x: functional.pad(x, (-6, 6))),
         changed(lambda x: functional.pad(x, (4, 0, 0, 0), mode="reflect")[..., :-4]),
@@ -786,6 +790,7 @@ def test_field_does_not_depend_on_the_image_that_is_traced(name: str) -> None:
         ("shuffle x3", Field(5, 5, 2, 1)),
         ("there and back", Field(1, 1, 5, 1)),
         ("there and less far back", Field(1, 1, 9, 1)),
+        ("cropped, then replicated", Field(3, 3, 3, 1)),
     ],
 )
 def test_field_by_hand(name: str, expected: Field) -> None:
