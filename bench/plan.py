@@ -31,6 +31,8 @@ _SHARED_CODE = (
     BENCH / "measure.py",
 )
 """Code whose change may change any number, so that what it measured is measured anew."""
+_COST_CODE = (BENCH / "graph.py", BENCH / "roofline.py", costs.FOLDER / "multiplies.py")
+"""Code that costs share."""
 
 
 @lru_cache
@@ -75,6 +77,7 @@ class Unit:
         """SHA-256 of everything that can change the unit's numbers."""
         folder = costs.FOLDER if self.dataset is None else metrics.FOLDER
         own = tuple(folder / f"{name}.py" for name in self.names)
+        own += _COST_CODE if self.dataset is None else ()
         facts = {
             "method": self.method.name,
             "settings": dict(self.method.settings),

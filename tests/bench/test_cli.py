@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import resource
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import cli, costs, result
+from bench import cli, costs, fetch, result
 from zoo.srcnn import SRCNN
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +76,99 @@ def test_the_table_has_the_promised_columns(photos: Path, tmp_path: Path) -> Non
         "method,weights,scale,dataset,image,protocol,inference,quantity,value,unit,spread,source,"
         "run,note"
     )
+
+
+def test_cost_needs_no_image_and_no_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ("edsr-baseline", "fsrcnn", "-s", 2, "-s", 4, "--no-time", "--out", tmp_path)
+    assert run("cost", *args) == 0
+    shown = capsys.readouterr().out
+    found = {
+        (row["method"], row["scale"], row["quantity"]): float(row["value"])
+        for row in rows(tmp_path)
+    }
+    assert found["edsr-baseline", "4", "parameters"] == 1517571
+    assert found["fsrcnn", "2", "multadds_720p"] == pytest.approx(6.00699, abs=1e-5)
+    assert found["edsr-baseline", "2", "multiplies_720p"] == pytest.approx(316.249, abs=1e-3)
+    assert not any(quantity.startswith("seconds") for _, _, quantity in found)
+    assert "1,369,859" in shown
+    assert "316.2" in shown
+    assert (tmp_path / "index.html").is_file()
+
+
+def test_cost_times_the_setting_that_was_asked_for(tmp_path: Path) -> None:
+    args = ("-s", 4, "--repeat", 3, "--precision", "bf16", "--batch", 2, "--out", tmp_path)
+    assert run("cost", "espcn", "bicubic", *args) == 0
+    seconds = [row for row in rows(tmp_path) if row["quantity"] == "seconds"]
+    found = {row["method"]: row["inference"] for row in seconds}
+    assert found == {"espcn": "bf16 batch=2", "bicubic": ""}
+    shares = [row for row in rows(tmp_path) if row["quantity"] == "roofline_fraction"]
+    assert [row["method"] for row in shares] == ["espcn"]
+    assert 0 < float(shares[0]["value"]) < 5
+    assert "matrix product" in shares[0]["note"]
+
+
+def test_times_of_several_settings_stand_beside_their_psnr(photos: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "o")
+    args = ("-m", "espcn@none", "-d", photos, "-s", 2, "--repeat", 1, "--metric", "psnr", *out)
+    assert run("run", *args) == 0
+    assert run("run", *args, "--precision", "bf16") == 0
+    assert run("report", *out) == 0
+    page = (tmp_path / "o" / "index.html").read_text()
+    section = page.partition("Ways to run a network</h2>")[2].partition("</section>")[0]
+    assert section.count('<tr><th scope="row">espcn</th>') == 2
+    assert "bf16" in section
+    assert "fp32" in section
+    psnr = [float(row["value"]) for row in rows(tmp_path / "o")
+            if row["quantity"] == "psnr_y" and not row["image"]]  # fmt: skip
+    assert len(psnr) == 2
+    assert psnr[0] != psnr[1]
+
+
+@pytest.mark.parametrize("arguments", [("--tile", "16"), ("--memory", "400kB")])
+def test_tiles_change_no_printed_digit(
+    photos: Path, tmp_path: Path, arguments: tuple[str, str]
+) -> None:
+    values = []
+    for more in ((), arguments):
+        out = tmp_path / "-".join(["o", *more])
+        args = ("-m", "espcn@none", "-d", photos, "-s", 2, "--repeat", 1, *more, "--out", out)
+        assert run("run", *args) == 0
+        values += [float(r["value"]) for r in rows(out) if r["quantity"] == "psnr_y" and r["image"]]
+    half = len(values) // 2
+    assert values[:half] == pytest.approx(values[half:], abs=1e-4)
+
+
+def test_show_tells_the_card_the_layers_and_the_claims(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("show", "edsr-baseline", "-s", 2) == 0
+    shown = capsys.readouterr().out
+    assert "https://cv.snu.ac.kr/research/EDSR/models/edsr_baseline_x2-1bc95232.pt" in shown
+    assert re.search(r"body\.0\.body\.0 +convolution +64x64x3x3 +64 x 1 +0\.036864 +2\.7%", shown)
+    assert "1.372608" in shown
+    assert re.search(r"edsr2017_table1 +x4 +parameters +1\.5M", shown)
+
+
+def test_show_of_an_interpolation_has_no_layers_to_tell(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("show", "bicubic") == 0
+    assert "no published weights" in capsys.readouterr().out
+
+
+def test_alex_is_left_out_unless_it_is_asked_for(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    args = ("-m", "nearest", "-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "o")
+    assert run("run", *args) == 0
+    assert not any(row["quantity"].startswith("alex") for row in rows(tmp_path / "o"))
+    monkeypatch.setattr(fetch.RemoteFile, "url", "http://127.0.0.1:9/nothing")
+    monkeypatch.delenv("SISRBENCH_MIRROR", raising=False)
+    line = refused(capsys, "run", *args, "--metric", "alex")
+    assert "metric alex: cannot download alexnet-owt-7be5be79.pth" in line
 
 
 def test_a_network_stands_in_the_figures_with_its_cost(photos: Path, tmp_path: Path) -> None:
@@ -205,6 +299,14 @@ def test_upscale_by_a_luma_method_interpolates_chroma(tmp_path: Path) -> None:
         (["fetch", "set55"], "no dataset, method or metric 'set55'; did you mean 'set5'"),
         (["fetch", "bicubic"], "bicubic has no published weights to fetch"),
         (["list", "method"], "did you mean 'methods'"),
+        (["cost"], "Missing argument 'METHOD...'"),
+        (["cost", "edsr", "-s", "5"], "edsr has no x5; choose from: x2, x3, x4"),
+        (["cost", "bicubic", "--precision", "tf32"], "tf32 is a precision of NVIDIA GPUs"),
+        (["cost", "bicubic", "--memory", "much"], "'much' is no size of memory; give a number"),
+        (["cost", "bicubic", "--tile", "0"], "0 is not in the range x>=1"),
+        (["run", "-m", "memnet:gate=2@none"], "memnet:gate=2: choose from: 1, 3"),
+        (["run", "-m", "edsr++"], "no method 'edsr+'; did you mean 'edsr'"),
+        (["show", "edrs"], "did you mean 'edsr'"),
         (["report", "--out", "nowhere"], "no store nowhere"),
         (["upscale", "bicubic", "nowhere.png"], "no image 'nowhere.png'"),
         (["upscale", "bicubic", "a/x.png", "b/x.png"], "would be written to one file"),
