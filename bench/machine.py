@@ -99,7 +99,8 @@ def facts(used: torch.device) -> dict[str, str]:
         "device": device_name(used),
         "driver": f"CUDA {driver}" if driver else "",
         "threads": str(torch.get_num_threads()),
-        "precision": "networks float32, TF32 off; resampling and metrics float64",
+        "precision": "networks float32, TF32 off, unless a Result's inference says otherwise; "
+        "resampling and metrics float64",
         "seed": str(SEED),
         "python": platform.python_version(),
         "sisrbench": version("sisrbench"),

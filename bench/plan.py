@@ -183,8 +183,8 @@ def cost_units(wishes: Iterable[CostWish], repetitions: int) -> list[Unit]:
     """
     found: dict[tuple[str, int, str, str], Unit] = {}
     for wish in wishes:
+        chosen = choose(wish.method, weights.NONE, wish.scale)
         has_weights = next(weights.fresh(wish.method, wish.scale).parameters(), None) is not None
-        chosen = choose(wish.method, weights.NONE if has_weights else "", wish.scale)
         for name in costs.names():
             timed = costs.load(name).TIMED
             if timed and not wish.timed:

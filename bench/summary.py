@@ -72,7 +72,7 @@ def print_verdicts(verdicts: pd.DataFrame) -> None:
 
 def print_costs(measured: Sequence[Result]) -> None:
     """A table a scale: costs down, methods across; why one is missing, below."""
-    for scale in dict.fromkeys(found.scale for found in measured):
+    for scale in sorted({found.scale for found in measured}):
         here = [found for found in measured if found.scale == scale]
         cells = {(_heading(found), found.method): found for found in here}
         methods = list(dict.fromkeys(found.method for found in here))

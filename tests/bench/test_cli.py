@@ -300,7 +300,7 @@ def test_upscale_by_a_luma_method_interpolates_chroma(tmp_path: Path) -> None:
         (["fetch", "bicubic"], "bicubic has no published weights to fetch"),
         (["list", "method"], "did you mean 'methods'"),
         (["cost"], "Missing argument 'METHOD...'"),
-        (["cost", "edsr", "-s", "5"], "edsr has no x5; choose from: x2, x3, x4"),
+        (["cost", "edsr", "-s", "5"], "edsr has no x5; choose from: x2, x3, x4, x8"),
         (["cost", "bicubic", "--precision", "tf32"], "tf32 is a precision of NVIDIA GPUs"),
         (["cost", "bicubic", "--memory", "much"], "'much' is no size of memory; give a number"),
         (["cost", "bicubic", "--tile", "0"], "0 is not in the range x>=1"),
