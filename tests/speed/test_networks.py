@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -53,8 +54,10 @@ def onnx_file(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> P
     pytest.importorskip("onnxscript")
     path = tmp_path_factory.mktemp("onnx") / "edsr.onnx"
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    torch.onnx.export(network, (image(),), str(path), opset_version=18, external_data=False,
-                      dynamo=True, verbose=False)  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own
+        torch.onnx.export(network, (image(),), str(path), opset_version=18, external_data=False,
+                          dynamo=True, verbose=False)  # fmt: skip
     return path
 
 
