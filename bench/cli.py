@@ -34,7 +34,8 @@ from bench import protocol as protocols
 from bench import weights as weight_files
 from bench.engine import run_inline
 from bench.evaluate import super_resolve
-from bench.inference import Inference, prepare
+from bench.inference import Inference
+from bench.network import prepare
 from bench.plan import CostWish, Unit, Wish
 from bench.progress import Progress
 from bench.reproduction import Reproduction

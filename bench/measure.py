@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bench import costs, images, inference, metrics, weights
+from bench import costs, images, metrics, weights
 from bench.datasets import Dataset, ImageFile
 from bench.evaluate import evaluate
+from bench.network import prepare
 from bench.plan import Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
@@ -63,7 +64,7 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
 
     workers = _workers(unit, len(dataset.images))
     factor = unit.scale if unit.method.takes == "LR" else 1
-    run = inference.prepare(module, unit.inference, factor, unit.device, max(workers, 1))
+    run = prepare(module, unit.inference, factor, unit.device, max(workers, 1))
     found = _each(one, dataset.images, run, workers)
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}
     results = []
@@ -112,7 +113,7 @@ def _each(
         return [one(image, module) for image in images]
     own = threading.local()
 
-    def prepare() -> None:
+    def copied() -> None:
         torch.set_num_threads(1)  # the number of threads is each thread's own, as is no_grad
         own.module = copy.deepcopy(module)
 
@@ -120,7 +121,7 @@ def _each(
         with torch.no_grad():
             return one(image, own.module)
 
-    with ThreadPoolExecutor(workers, initializer=prepare) as pool:
+    with ThreadPoolExecutor(workers, initializer=copied) as pool:
         return list(pool.map(alone, images))
 
 

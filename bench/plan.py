@@ -27,6 +27,7 @@ _SHARED_CODE = (
     BENCH / "images.py",
     BENCH / "evaluate.py",
     BENCH / "inference.py",
+    BENCH / "network.py",
     BENCH / "tiles.py",
     BENCH / "measure.py",
 )

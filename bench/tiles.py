@@ -25,6 +25,8 @@ import torch
 from rich.filesize import decimal
 from torch import Tensor, nn
 
+from bench.costs.memory import bytes_per_pixel
+from bench.costs.receptive_field import field
 from bench.graph import SIDE, trace
 from zoo.errors import InputError, one_line
 
@@ -223,8 +225,6 @@ class _Needs:
         def find() -> tuple[int, int]:
             if self._margin is not None:
                 return self._margin, 1
-            from bench.costs.receptive_field import field  # noqa: PLC0415 costs are run in tiles
-
             shape = (1, x.shape[1], SIDE, SIDE)
             found = field(trace(self._network, torch.empty(shape, dtype=x.dtype, device="meta")))
             return found.margin, found.step
@@ -241,8 +241,6 @@ class _Needs:
         def find() -> float:
             if self._per_pixel is not None:
                 return self._per_pixel
-            from bench.costs.memory import bytes_per_pixel  # noqa: PLC0415 costs are run in tiles
-
             return bytes_per_pixel(self._network, x.shape[1], x.dtype)
 
         return self._once(self._bytes, x, find)

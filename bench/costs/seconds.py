@@ -7,11 +7,11 @@ import statistics
 
 import torch
 
-from bench import inference
 from bench.costs import OUTPUT_720P, Cost, Subject
 from bench.evaluate import forward
 from bench.graph import trace_method
 from bench.inference import PRECISIONS
+from bench.network import prepare
 from bench.roofline import ceilings, least_seconds, repeat
 from zoo.errors import InputError
 
@@ -64,7 +64,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
     lr = lr.to(device, torch.float64)
     size = (height * subject.scale, width * subject.scale)
     factor = subject.scale if method.takes == "LR" else 1
-    run = inference.prepare(subject.module, asked, factor, device)
+    run = prepare(subject.module, asked, factor, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times = repeat(

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import zoo
 from bench import datasets, images, measure, plan, protocol, weights
-from bench.inference import DEFAULT, Inference, prepare
+from bench.inference import DEFAULT, Inference
+from bench.network import prepare
 from bench.progress import Progress
 from zoo.errors import InputError
 

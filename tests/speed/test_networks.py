@@ -25,9 +25,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 import zoo
-from bench import datasets, inference, machine, measure, plan, protocol, weights
+from bench import datasets, machine, measure, plan, protocol, weights
 from bench.evaluate import prepare
 from bench.inference import DEFAULT, Inference
+from bench.network import prepare as ready
 from bench.progress import Progress
 
 WIDTH, HEIGHT = 510, 339
@@ -96,7 +97,7 @@ def test_the_peak_of_a_matrix_product(benchmark: BenchmarkFixture) -> None:
 def test_this_harness(
     name: str, setting: Inference, network: nn.Module, benchmark: BenchmarkFixture
 ) -> None:
-    prepared = inference.prepare(network, setting, 2, CPU)
+    prepared = ready(network, setting, 2, CPU)
     run(name, lambda: prepared(image()), benchmark, 4)
 
 
@@ -159,7 +160,7 @@ def test_the_harness_takes_little_beside_the_forward_pass(network: nn.Module) ->
 
     def each_thread() -> None:
         torch.set_num_threads(1)
-        own.run = inference.prepare(network, DEFAULT, 2, CPU)
+        own.run = ready(network, DEFAULT, 2, CPU)
 
     def bare(x: Tensor) -> None:
         with torch.no_grad():
