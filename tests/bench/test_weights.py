@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import zoo
-from bench import datasets, fetch, weights
+from bench import datasets, fetch, matlab, weights
 from bench.measure import measure
 from bench.plan import Wish, accuracy_units
 from bench.progress import Progress
@@ -305,7 +305,7 @@ def test_hdf5_file_reads_as_the_older_one_of_the_same_content(
 ) -> None:
     scipy.io.savemat(tmp_path / "old.mat", content)
     save_hdf5(tmp_path / "new.mat", content)
-    old, new = (weights._matlab(tmp_path / name) for name in ("old.mat", "new.mat"))
+    old, new = (matlab.load(tmp_path / name) for name in ("old.mat", "new.mat"))
     assert list(new) == sorted(old)
     for name in old:
         assert_same(new[name], old[name], name)
@@ -336,7 +336,7 @@ def test_real_hdf5_file_has_the_form_of_its_older_sibling(mirror: Path) -> None:
         "github/SachinCoolMaxx/Super-Resolution-Project/7f079c706c039c7bc3b870d4816d35dd8129810e/"
         "AplusCodes_SR/conf_Zeyde_1024_finalx2.mat"
     )
-    ours, theirs = weights._matlab(new)["conf"], weights._matlab(old)["conf"]
+    ours, theirs = matlab.load(new)["conf"], matlab.load(old)["conf"]
     assert ours.dtype == theirs.dtype
     for name in ("V_pca", "dict_lores", "dict_hires", "trainingtime"):
         assert ours[name][0, 0].shape == theirs[name][0, 0].shape
@@ -418,7 +418,7 @@ def test_what_cells_share_is_read_once(tmp_path: Path) -> None:
         file["x"][...] = np.array([[first.ref]] * 3)
 
     changed(path, share)
-    found = weights._matlab(path)["x"]
+    found = matlab.load(path)["x"]
     assert found[0, 0] is found[0, 1] is found[0, 2]
     assert np.array_equal(found[0, 2], np.eye(2))
 
