@@ -262,15 +262,15 @@ def cost_(
     Multiplies, additions, parameters, activations, receptive field, memory, and the time of one
     1280x720 output with its share of what this machine could do at best.
     """  # noqa: D301
-    loaded = [zoo.load(spec)[0] for spec in dict.fromkeys(specs)]
     rules = protocols.load(protocol_name)
     inference = options.asked_inference()
     used = _device(device, threads, inference)
-    wishes = [
-        CostWish(method, scale, rules, used, inference, timed=not no_time)
-        for method in loaded
-        for scale in (scales or [s for s in SCALES if s in (method.scales or SCALES)])
-    ]
+    wishes = []
+    for method, tag in map(zoo.load, dict.fromkeys(specs)):
+        usual = [scale for scale in SCALES if scale in (method.scales or SCALES)]
+        for scale in scales or usual or method.scales:
+            plan.choose(method, tag or weight_files.NONE, scale)
+            wishes.append(CostWish(method, scale, rules, used, inference, timed=not no_time))
     units = plan.cost_units(wishes, repeat)
     measured, runs = _execute(units, used, out, Progress())
     _write(out, "sisrbench: costs", measured, compare.none(), runs)
@@ -284,11 +284,13 @@ def cost_(
 @click.option("-s", "--scale", type=click.IntRange(2), help="Whose layers.  [default: the least]")
 def show(spec: str, scale: int | None) -> int:
     """A method: its card, its layers, and every claim that papers make of it."""
-    method, _ = zoo.load(spec)
+    method, tag = zoo.load(spec)
     scale = scale or min(method.scales or SCALES)
+    plan.choose(method, tag or weight_files.NONE, scale)
     chosen = plan.choose(method, weight_files.NONE, scale)
+    network = weight_files.build(method, chosen, scale, torch.device("cpu"))
     card.print_card(method)
-    card.print_layers(method, weight_files.build(method, chosen, scale, torch.device("cpu")), scale)
+    card.print_layers(method, network, scale)
     card.print_claims(method, [published.load(name) for name in published.names()])
     return 0
 

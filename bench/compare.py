@@ -189,7 +189,7 @@ def _verdict(
     reason = f"differs by {difference:+.4g} {claim.unit}, {claim.spread:g} allowed".replace(
         " ,", ","
     )
-    return "deviates", f"{remark}; {reason}" if remark else reason
+    return "deviates", "; ".join(filter(None, (remark, reason, claim.note)))
 
 
 def operands(method: str) -> list[str]:

@@ -93,7 +93,8 @@ def inference(function: Callable[..., int]) -> Callable[..., int]:
         option(
             "--memory",
             metavar="SIZE",
-            help="What an image may take, as 2GiB, before it is cut.  [default: what is free]",
+            help="What an image's feature maps may take, as 2GiB, before it is cut.  "
+            "[default: what is free]",
         ),
     )
     for add in reversed(options):

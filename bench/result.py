@@ -94,7 +94,8 @@ def from_csv(path: Path) -> list[Result]:
 
 
 def _from_row(row: Mapping[str, str]) -> Result:
-    texts = {column: row[column] for column in COLUMNS}
+    texts = {column: row[column] for column in COLUMNS if column != "inference"}
+    texts["inference"] = row.get("inference", "")  # a table of an earlier version has none
     numbers = {
         "scale": int(texts.pop("scale")),
         **{

@@ -19,6 +19,9 @@ from bench.costs.multiplies import products
 from bench.graph import Graph, Operator
 
 _SIDES = {"cpu": 2048, "cuda": 8192}
+"""Of the matrices, where they are multiplied fast enough."""
+_LONG = 0.1
+"""Seconds of a matrix product that is large enough whatever its side."""
 _COPIED = {"cpu": 2**26, "cuda": 2**30}
 """Bytes: far more than a cache holds."""
 _REPETITIONS = 5
@@ -65,13 +68,20 @@ def repeat(work: Callable[[], object], device: torch.device, repetitions: int) -
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """The device's ceilings for a data type, the best of a few tries; TF32 counts if it is on."""
-    side = _SIDES.get(device.type, _SIDES["cpu"])
-    left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-    product = min(repeat(lambda: left @ right, device, _REPETITIONS))
+    most, side, product = _SIDES.get(device.type, _SIDES["cpu"]), 256, 0.0
+    while side < most and product < _LONG:
+        side *= 2
+        product = _product_seconds(side, device, dtype, 1)
+    product = _product_seconds(side, device, dtype, _REPETITIONS)
     source = torch.zeros(_COPIED.get(device.type, _COPIED["cpu"]), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy = min(repeat(lambda: target.copy_(source), device, _REPETITIONS))
     return Ceilings(side**3 / product, 2 * source.nbytes / copy)
+
+
+def _product_seconds(side: int, device: torch.device, dtype: torch.dtype, tries: int) -> float:
+    left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+    return min(repeat(lambda: left @ right, device, tries))
 
 
 def traffic(operator: Operator) -> int:

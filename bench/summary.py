@@ -27,7 +27,8 @@ def print_averages(measured: Sequence[Result]) -> None:
     columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
     rows: dict[str, dict[tuple[str, int], list[str]]] = {}
     for found in averages:
-        name = found.method + (f"@{found.weights}" if found.weights else "")
+        weights = f"@{found.weights}" if found.weights else ""
+        name = f"{found.method}{weights} {found.inference}".rstrip()
         cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
         text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
         cell.append(f"[bold]{text}[/]" if found.value == _best(found, averages) else text)

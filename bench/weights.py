@@ -189,9 +189,15 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, na
     """Put a state dict into a module: every key, every shape, finite values; or nothing.
 
     Raises:
-        InputError: it does not fit; the module is unchanged.
+        InputError: it does not fit. Where the module itself refuses what fits by shape, it is not
+            to be used.
     """
-    module.load_state_dict(fitting(module.state_dict(), state, path, name), strict=True)
+    fit = fitting(module.state_dict(), state, path, name)
+    try:
+        module.load_state_dict(fit, strict=True)
+    except RuntimeError as error:
+        reason = one_line(error, 300).partition(":")[2].partition(":")[2].strip()
+        raise InputError(f"{path} does not fit {name}: {reason}; nothing was loaded") from error
 
 
 def fitting(
@@ -286,8 +292,8 @@ def _outline(method: Method, scale: int) -> dict[str, torch.Size]:
 
 
 def _place_of_converted(method: Method, scale: int, path: Path, sha256: str) -> Path | None:
-    """Where the converted form of a file is kept; None where the file is safetensors itself."""
-    if path.suffix == ".safetensors" or not method.source.is_file():
+    """Where the converted form of a file is kept; None where it needs none, or is no weights."""
+    if path.suffix not in (".mat", ".pt", ".pth") or not method.source.is_file():
         return None
     facts = [
         method.name.replace("+", "", 1) if method.wrap else method.name,  # the same weights

@@ -41,15 +41,15 @@ _COSTS = {
     "additions_per_input_px": Quantity("additions per input px"),
     "activations_720p": Quantity("activations, 1280\N{MULTIPLICATION SIGN}720"),
     "parameters": Quantity("parameters", decimals=0),
-    "conv_parameters": Quantity("of convolutions in use", decimals=0),
-    "conv_weights": Quantity("without biases", decimals=0),
+    "conv_parameters": Quantity("parameters of convolutions in use", decimals=0),
+    "conv_weights": Quantity("their weights, without biases", decimals=0),
     "receptive_field": Quantity("receptive field", decimals=0),
     "peak_memory": Quantity("peak memory, 1280\N{MULTIPLICATION SIGN}720"),
     "device_memory": Quantity("peak memory of the device"),
     "seconds": Quantity("seconds", figures=3),
     "seconds_p10": Quantity("seconds, 10th percentile", figures=3),
     "seconds_p90": Quantity("seconds, 90th percentile", figures=3),
-    "roofline_fraction": Quantity("share of the roofline", decimals=2),
+    "roofline_fraction": Quantity("share of the roofline", figures=2),
 }
 
 

@@ -44,7 +44,10 @@ class SelfEnsemble(nn.Module):
 
 def self_ensemble(method: Method) -> Method:
     """The method `NAME+`: the same weights, eight times the cost."""
-    once = method.multiplies
+    once, inner = method.multiplies, method.wrap
+
+    def wrapped(network: nn.Module) -> nn.Module:
+        return SelfEnsemble(inner(network) if inner else network)
 
     def eightfold(scale: int, settings: Settings) -> float:
         return 8 * once(scale, settings) if once else 0.0
@@ -52,6 +55,6 @@ def self_ensemble(method: Method) -> Method:
     return replace(
         method,
         name=f"{method.name}+",
-        wrap=SelfEnsemble,
+        wrap=wrapped,
         multiplies=eightfold if once else None,
     )

@@ -57,5 +57,6 @@ def measure(subject: Subject) -> dict[str, Cost]:
     rows, columns = (math.ceil(side / subject.scale) for side in OUTPUT_720P)
     graph = trace_method(subject.method, subject.module, subject.scale, (rows, columns))
     total = parameter_bytes(subject.module) + graph.peak_bytes
-    note = f"{columns * subject.scale}x{rows * subject.scale} output, without workspaces"
+    size = f"{columns * subject.scale}x{rows * subject.scale}"
+    note = f"{size} output, run whole in the default way, without workspaces"
     return {"peak_memory": Cost(total / 2**20, note=note)}

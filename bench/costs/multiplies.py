@@ -98,17 +98,18 @@ SCALED_ADDITIONS = frozenset(("add", "add_", "sub", "sub_", "rsub"))
 
 FREE = frozenset((
     "relu", "relu_", "tanh", "tanh_", "sigmoid", "sigmoid_", "clamp", "clamp_", "clamp_min",
+    "gelu", "silu", "silu_", "elu", "exp", "_softmax",
     "clamp_max", "hardtanh", "hardtanh_", "neg", "abs", "maximum", "minimum", "round", "floor",
     "max_pool2d_with_indices", "sum", "mean", "amax", "amin",
     "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze",
     "squeeze", "select", "slice", "narrow", "split", "split_with_sizes", "chunk", "unbind",
     "alias", "detach", "detach_", "as_strided", "unfold",
     "clone", "copy_", "_to_copy", "contiguous", "cat", "stack", "repeat", "flip", "rot90",
-    "index_select",
+    "index_select", "roll",
     "constant_pad_nd", "replication_pad2d", "reflection_pad2d", "gather",
     "pixel_shuffle", "pixel_unshuffle", "upsample_nearest2d",
     "empty", "empty_like", "new_empty", "new_zeros", "zeros", "zeros_like", "ones", "ones_like",
-    "full", "full_like", "fill_", "zero_", "scalar_tensor", "arange", "lift_fresh",
+    "full", "full_like", "fill_", "zero_", "scalar_tensor", "arange", "linspace", "lift_fresh",
     "dropout", "native_dropout",
 ))
 """No multiplications: activations, additions, sums, views, copies and padding."""
@@ -218,12 +219,19 @@ def measure(subject: Subject) -> dict[str, Cost]:
     """The quantities of UNITS; counted on shapes alone, on LR of 48x48 pixels.
 
     Raises:
-        InputError: the forward pass needs values, or leaves torch, so that it cannot be counted.
+        InputError: the forward pass needs values, or leaves torch, so that it cannot be counted;
+            or its output has another size than the method's contract says.
         UnknownOperatorError: it uses an operator that is in none of the tables.
     """
     scale, method = subject.scale, subject.method
     graph = trace_method(method, subject.module, scale)
     check(graph)
+    given = [value.shape[2:] for value in graph.outputs]
+    if given != [(scale * SIDE, scale * SIDE)]:
+        raise InputError(
+            f"{method.name} gave {given or 'no tensor'} for LR of {SIDE}x{SIDE} px; expected "
+            f"{scale * SIDE}x{scale * SIDE}: mend the method"
+        )
     interpolation = 0
     if method.takes == "interpolated":
         lr = torch.empty(1, graph.input.shape[1], SIDE, SIDE, device="meta")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bench.costs import Cost, Subject
 from bench.costs.multiplies import PRODUCTS
 from bench.graph import Graph, Value, trace_method
+from zoo.errors import InputError
 
 TIMED = False
 UNITS = {"parameters": "", "conv_parameters": "", "conv_weights": ""}
@@ -50,18 +51,20 @@ def measure(subject: Subject) -> dict[str, Cost]:
     """`parameters` are all of the module; the others those that the pass at this scale uses.
 
     `conv_parameters` are weights and biases of convolutions and linear layers, `conv_weights` the
-    weights alone; a tensor that is shared, or used again and again, counts once.
-
-    Raises:
-        InputError: the forward pass cannot be traced.
+    weights alone; a tensor that is shared, or used again and again, counts once. They are left
+    out where the pass cannot be traced.
     """
     module = subject.module
-    graph = trace_method(subject.method, module, subject.scale)
-    weights, biases = convolutional(graph)
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
+    everything = Cost(float(sum(sizes.values())))
+    try:
+        graph = trace_method(subject.method, module, subject.scale)
+    except InputError:
+        return {"parameters": everything}
+    weights, biases = convolutional(graph)
     used = sum(sizes[name] for name in weights)
     return {
-        "parameters": Cost(float(sum(sizes.values()))),
+        "parameters": everything,
         "conv_parameters": Cost(float(used + sum(sizes[name] for name in biases))),
         "conv_weights": Cost(float(used)),
     }

@@ -76,7 +76,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
     note = "; ".join([note, *dict.fromkeys(run.fallbacks)])
     low, high = deciles(times)
     found = {
-        "seconds": Cost(median, interquartile_range(times), note),
+        "seconds": Cost(median, interquartile_range(times) if len(times) > 1 else None, note),
         "seconds_p10": Cost(low),
         "seconds_p90": Cost(high),
     }

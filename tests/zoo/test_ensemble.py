@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo.ensemble import SelfEnsemble
+from zoo.ensemble import SelfEnsemble, self_ensemble
 from zoo.errors import InputError
 from zoo.espcn import ESPCN
 from zoo.srcnn import SRCNN
@@ -70,7 +71,9 @@ def test_double_input_that_comes_back_unchanged_is_left_alone() -> None:
 def test_a_plus_behind_any_name_is_its_ensemble(name: str) -> None:
     plain, _ = zoo.load(name)
     method, tag = zoo.load(f"{name}+@none")
-    assert (method.name, tag, method.wrap) == (f"{name}+", "none", SelfEnsemble)
+    assert (method.name, tag) == (f"{name}+", "none")
+    assert method.wrap is not None
+    assert isinstance(method.wrap(nn.Identity()), SelfEnsemble)
     assert (method.weights, method.takes) == (plain.weights, plain.takes)
     assert plain.multiplies is not None
     assert method.multiplies is not None
@@ -99,4 +102,15 @@ def test_a_file_of_ones_own_has_an_ensemble(tmp_path: Path) -> None:
         "channels='any', build=lambda scale, settings: nn.Identity())\n"
     )
     method, tag = zoo.load(f"{path}+@none")
-    assert (method.name, tag, method.wrap) == ("mine+", "none", SelfEnsemble)
+    assert (method.name, tag) == ("mine+", "none")
+    assert method.wrap is not None
+    assert isinstance(method.wrap(nn.Identity()), SelfEnsemble)
+
+
+def test_what_a_card_wraps_around_its_network_stays_inside_the_ensemble() -> None:
+    inner = replace(zoo.load("espcn")[0], wrap=lambda network: nn.Sequential(network, nn.Tanh()))
+    wrap = self_ensemble(inner).wrap
+    assert wrap is not None
+    both = wrap(nn.Identity())
+    assert isinstance(both, SelfEnsemble)
+    assert isinstance(both.network, nn.Sequential)
