@@ -71,6 +71,19 @@ def test_the_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert result.from_csv(path) == [*BASELINE, odd]
 
 
+def test_a_table_from_before_there_were_ways_to_run_reads_as_the_default(tmp_path: Path) -> None:
+    table = result.table(BASELINE).drop(columns="inference")
+    table.to_csv(tmp_path / "old.csv", index=False)
+    assert result.from_csv(tmp_path / "old.csv") == BASELINE
+
+
+def test_a_time_is_one_of_its_way_to_run() -> None:
+    faster = replace(PSNR, inference="bf16")
+    ((line, is_worse),) = told(faster, COUNT)
+    assert "is not measured now" in line
+    assert is_worse
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

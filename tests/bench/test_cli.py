@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import cli, costs, fetch, result
+import zoo
+from bench import cli, costs, fetch, result, weights
 from zoo.srcnn import SRCNN
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +139,33 @@ def test_tiles_change_no_printed_digit(
         values += [float(r["value"]) for r in rows(out) if r["quantity"] == "psnr_y" and r["image"]]
     half = len(values) // 2
     assert values[:half] == pytest.approx(values[half:], abs=1e-4)
+
+
+def test_cost_takes_a_methods_own_scales_where_it_has_no_usual_one(tmp_path: Path) -> None:
+    plugin = tmp_path / "large.py"
+    plugin.write_text(
+        "from torch import nn\nfrom zoo.method import Method\nNAMES = ('large',)\n"
+        "def method(name):\n    return Method(name=name, citation='me', takes='LR', scales=(8,),\n"
+        "        channels='any', build=lambda scale, settings: nn.Upsample(scale_factor=scale))\n"
+    )
+    assert run("cost", plugin, "--no-time", "--out", tmp_path / "o") == 0
+    assert {row["scale"] for row in rows(tmp_path / "o")} == {"8"}
+
+
+def test_a_checkpoint_that_shifts_colours_otherwise_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = "edsr-baseline:blocks=1,features=8"
+    method, _ = zoo.load(spec)
+    state = weights.fresh(method, 2).state_dict()
+    state["sub_mean.weight"] = 2 * state["sub_mean.weight"]
+    torch.save(state, tmp_path / "mixed.pt")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    line = refused(capsys, "upscale", f"{spec}@{tmp_path / 'mixed.pt'}", tmp_path / "a.png",
+                   "--out", tmp_path)  # fmt: skip
+    assert "sub_mean.weight mixes or scales colours; expected the identity" in line
+    assert line.endswith("nothing was loaded")
+    assert not list(tmp_path.glob("*_x2_*"))
 
 
 def test_show_tells_the_card_the_layers_and_the_claims(

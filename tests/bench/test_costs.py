@@ -266,6 +266,24 @@ def toy(function: Callable[[Tensor], Any], channels: Literal["luma", "RGB"] = "l
     return of(method, Toy(function), 2)
 
 
+def test_parameters_are_counted_even_where_nothing_else_can_be() -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(1, 1, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * float(x.mean())
+
+    found = parameters.measure(of(zoo.load("bicubic")[0], Reads(), 2))
+    assert {name: cost.value for name, cost in found.items()} == {"parameters": 10}
+
+
+def test_an_output_of_another_size_than_promised_is_not_counted() -> None:
+    with pytest.raises(InputError, match=r"toy gave .*expected 96x96: mend the method"):
+        multiplies.measure(toy(lambda x: x[:, :, ::2]))
+
+
 def test_unknown_operator_of_a_method_is_named() -> None:
     with pytest.raises(UnknownOperatorError, match="fft"):
         multiplies.measure(toy(lambda x: torch.fft.fft2(x).real))
