@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench import costs, metrics
 from bench.result import CELL, Result
@@ -20,6 +20,7 @@ class Change:
     before: Result
     now: Result | None
     is_worse: bool
+    remark: str = ""
 
     def __str__(self) -> str:
         """The change in one line."""
@@ -29,7 +30,7 @@ class Change:
         what = " ".join(f"{was.method}{weights} x{was.scale} {place} {was.inference} "
                         f"{was.quantity}".split())  # fmt: skip
         if self.now is None or self.now.value is None or was.value is None:
-            return f"{what}: was {was.value}, is not measured now"
+            return f"{what}: was {was.value}, is not measured now{self.remark}"
         difference = f"{self.now.value - was.value:+.6g} {was.unit}".rstrip()
         word = "worse" if self.is_worse else "better"
         return f"{what}: was {was.value:.6g}, is {self.now.value:.6g} ({difference}, {word})"
@@ -52,7 +53,11 @@ def changes(
             continue
         after = now.get(_cell(before))
         if after is None or after.value is None:
-            found.append(Change(before, after, is_worse=True))
+            others = [r.inference or "the default" for r in now.values()
+                      if _cell(replace(r, inference=before.inference)) == _cell(before)
+                      and r.inference != before.inference]  # fmt: skip
+            remark = f", but as {' and '.join(others)}" if others else ""
+            found.append(Change(before, after, is_worse=True, remark=remark))
             continue
         name = before.quantity.rpartition("_")[0]
         is_metric = before.quantity in metrics.quantities()
