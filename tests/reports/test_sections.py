@@ -13,6 +13,7 @@ from reports.sections import (
     averages,
     costs,
     environment,
+    inference,
     per_image,
     summary,
     verdicts,
@@ -300,3 +301,28 @@ def test_environment_counts_cells_that_were_measured_twice(
     again = results[results["quantity"] == "parameters"].assign(run="run-2")
     shown = words(environment.render(of(pd.concat([results, again]), runs)))
     assert "8 cells were measured in more than one run" in shown
+
+
+def test_each_way_to_run_stands_beside_its_own_accuracy(
+    a_result: Make, as_results: MakeTable, runs: pd.DataFrame
+) -> None:
+    on = {"method": "vdsr", "dataset": "set5", "protocol": "p", "quantity": "psnr_y", "unit": "dB"}
+    timed = {"method": "vdsr", "quantity": "seconds", "unit": "s"}
+    table = as_results(
+        a_result(**on, value=37.53),
+        a_result(**on, value=37.48, inference="bf16"),
+        a_result(**on, image="baby", value=1.0, inference="bf16"),
+        a_result(**timed, value=5.6),
+        a_result(**timed, value=2.8, inference="bf16"),
+        a_result(method="vdsr", quantity="roofline_fraction", value=0.93),
+        a_result(**timed | {"method": "espcn"}, value=0.1),
+    )
+    lines = table_lines(inference.render(of(table, runs)))[1:]
+    assert lines == [
+        f"vdsr {TIMES}2 fp32 5.60 0.93 37.53",
+        f"vdsr {TIMES}2 bf16 2.80 {DASH} 37.48",
+    ]
+
+
+def test_one_way_to_run_needs_no_comparison(results: pd.DataFrame, runs: pd.DataFrame) -> None:
+    assert inference.render(of(results, runs)) is None
