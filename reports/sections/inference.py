@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports import quantities, scores
 from reports.scores import Score
-from reports.tables import Row, Tables, distinct, latest, rows, scale_name
+from reports.tables import Method, Row, Tables, distinct, latest, rows, scale_name
 from reports.template import fill
 
 TITLE = "Ways to run a network"
@@ -20,11 +20,10 @@ _TIMES = ("seconds", "roofline_fraction", "device_memory")
 
 @dataclass(frozen=True)
 class Line:
-    """One method at one scale, run one way."""
+    """One method with its weights at one scale, run one way."""
 
-    method: str
+    method: Method
     scale: str
-    inference: str
     cells: list[Score]
 
 
@@ -70,10 +69,12 @@ def comparison(results: pd.DataFrame, seconds: pd.DataFrame) -> Comparison:
     lines = []
     for row in rows(seconds[several].sort_values(["method", "scale"], kind="stable")):
         own = [found for found in rows(results) if _same_run(found, row)]
-        cells = [_cell(own, key, "", "", machine) for key in times]
-        cells += [_cell(own, key, dataset, protocol, "") for dataset, protocol, key in places]
-        name = row["inference"] or DEFAULT
-        lines.append(Line(row["method"], scale_name(row["scale"]), name, cells))
+        for weights in distinct(found["weights"] for found in own if found["dataset"]) or [""]:
+            of_weights = [found for found in own if found["weights"] in (weights, "")]
+            cells = [_cell(of_weights, key, "", "", machine) for key in times]
+            cells += [_cell(of_weights, key, data, rules, "") for data, rules, key in places]
+            method = (row["method"], weights, row["inference"] or DEFAULT)
+            lines.append(Line(method, scale_name(row["scale"]), cells))
     return Comparison(machine, headings, lines)
 
 

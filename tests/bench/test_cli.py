@@ -118,7 +118,7 @@ def test_times_of_several_settings_stand_beside_their_psnr(photos: Path, tmp_pat
     assert run("report", *out) == 0
     page = (tmp_path / "o" / "index.html").read_text()
     section = page.partition("Ways to run a network</h2>")[2].partition("</section>")[0]
-    assert section.count('<tr><th scope="row">espcn</th>') == 2
+    assert section.count('<tr><th scope="row">espcn <small>none</small></th>') == 2
     assert "bf16" in section
     assert "fp32" in section
     psnr = [float(row["value"]) for row in rows(tmp_path / "o")

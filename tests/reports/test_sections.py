@@ -326,3 +326,22 @@ def test_each_way_to_run_stands_beside_its_own_accuracy(
 
 def test_one_way_to_run_needs_no_comparison(results: pd.DataFrame, runs: pd.DataFrame) -> None:
     assert inference.render(of(results, runs)) is None
+
+
+def test_weights_have_a_line_each_in_the_same_time(
+    a_result: Make, as_results: MakeTable, runs: pd.DataFrame
+) -> None:
+    on = {"method": "srcnn", "dataset": "set5", "quantity": "psnr_y", "unit": "dB"}
+    timed = {"method": "srcnn", "quantity": "seconds", "unit": "s"}
+    table = as_results(
+        a_result(**on, weights="91", value=36.34),
+        a_result(**on, weights="imagenet", value=36.5),
+        a_result(**timed, value=0.5),
+        a_result(**timed, value=0.25, inference="bf16"),
+    )
+    lines = table_lines(inference.render(of(table, runs)))[1:]
+    assert lines == [
+        f"srcnn 91 {TIMES}2 fp32 0.500 36.34",
+        f"srcnn imagenet {TIMES}2 fp32 0.500 36.50",
+        f"srcnn {TIMES}2 bf16 0.250 {DASH}",
+    ]
