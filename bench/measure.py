@@ -63,7 +63,7 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
         return found
 
     workers = _workers(unit, len(dataset.images))
-    factor = unit.scale if unit.method.takes == "LR" else 1
+    factor = unit.method.factor(unit.scale)
     run = prepare(module, unit.inference, factor, unit.device, max(workers, 1))
     found = _each(one, dataset.images, run, workers)
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}

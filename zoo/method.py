@@ -68,6 +68,10 @@ class Method:
     source: Path = field(default=Path(), compare=False)
     """The file that the card was read from."""
 
+    def factor(self, scale: int) -> int:
+        """How much larger, per side, the module's output is than its input at a scale."""
+        return scale if self.takes == "LR" else 1
+
     def with_settings(self, changes: Mapping[str, str]) -> Method:
         """The same method with some settings changed, its name saying which.
 

@@ -63,8 +63,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
     lr = torch.randint(0, 256, (subject.channels, height, width), generator=generator)
     lr = lr.to(device, torch.float64)
     size = (height * subject.scale, width * subject.scale)
-    factor = subject.scale if method.takes == "LR" else 1
-    run = prepare(subject.module, asked, factor, device)
+    run = prepare(subject.module, asked, method.factor(subject.scale), device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times = repeat(
