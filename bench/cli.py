@@ -48,7 +48,6 @@ from zoo.resample import round_half_up
 DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
 DEMO_DATASETS = ("demo",)
 SCALES = (2, 3, 4)
-DEFAULT_PROTOCOL = "srcnn2014"
 OWN_PICTURES = "rcan2018"
 """The protocol by which `upscale` interpolates: 8-bit RGB in and out, luma not rounded."""
 
@@ -113,14 +112,7 @@ def command() -> None:
     help="A set's name, or a folder of HR images; may be repeated.",
 )
 @options.scale
-@click.option(
-    "--protocol",
-    "protocol_name",
-    default=DEFAULT_PROTOCOL,
-    show_default=True,
-    metavar="NAME",
-    help="The rules; `sisrbench list protocols` names them.",
-)
+@options.protocol
 @click.option(
     "--metric",
     "metric_names",
@@ -232,14 +224,7 @@ def reproduce(
 @command.command(name="cost")
 @click.argument("specs", nargs=-1, required=True, metavar="METHOD...")
 @options.scale
-@click.option(
-    "--protocol",
-    "protocol_name",
-    default=DEFAULT_PROTOCOL,
-    show_default=True,
-    metavar="NAME",
-    help="The rules by which LR is interpolated, where a method takes that.",
-)
+@options.protocol
 @click.option("--no-time", is_flag=True, help="Leave out the time: run nothing.")
 @options.inference
 @options.measuring
@@ -486,7 +471,7 @@ def upscale(spec: str, pictures: tuple[str, ...], scale: int, device: str, out: 
     chosen = plan.choose(method, tag, scale)
     weight_files.fetch_missing(method, chosen, Progress())
     network = weight_files.build(method, chosen, scale, used)
-    module = prepare(network, inference, scale if method.takes == "LR" else 1, used)
+    module = prepare(network, inference, method.factor(scale), used)
     rules = protocols.load(OWN_PICTURES)
     progress = Progress()
     with torch.no_grad(), inference.switches(), progress.work(len(targets), len(targets)):

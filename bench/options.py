@@ -1,4 +1,4 @@
-"""Options that several commands share: where to measure, at which scales, and how networks run."""
+"""Options that several commands share: where to measure, by which rules, and how networks run."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ scale = click.option(
     help="Enlargement, 2 or more; may be repeated.  [default: 2 3 4]",
 )
 
+protocol = click.option(
+    "--protocol",
+    "protocol_name",
+    default="srcnn2014",
+    show_default=True,
+    metavar="NAME",
+    help="The rules; `sisrbench list protocols` names them.",
+)
 
 _KEPT = "sisrbench.inference"
 
