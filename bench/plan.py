@@ -29,10 +29,12 @@ _SHARED_CODE = (
     BENCH / "inference.py",
     BENCH / "network.py",
     BENCH / "tiles.py",
+    BENCH / "graph.py",
+    costs.FOLDER / "receptive_field.py",
     BENCH / "measure.py",
 )
 """Code whose change may change any number, so that what it measured is measured anew."""
-_COST_CODE = (BENCH / "graph.py", BENCH / "roofline.py", costs.FOLDER / "multiplies.py")
+_COST_CODE = (BENCH / "roofline.py", costs.FOLDER / "multiplies.py")
 """Code that costs share."""
 
 
@@ -183,9 +185,14 @@ def cost_units(wishes: Iterable[CostWish], repetitions: int) -> list[Unit]:
         InputError: a method has no such scale, or cannot be built.
     """
     found: dict[tuple[str, int, str, str], Unit] = {}
+    built: dict[tuple[str, int], bool] = {}
     for wish in wishes:
         chosen = choose(wish.method, weights.NONE, wish.scale)
-        has_weights = next(weights.fresh(wish.method, wish.scale).parameters(), None) is not None
+        place = (wish.method.name, wish.scale)
+        if place not in built:
+            fresh = weights.fresh(wish.method, wish.scale)
+            built[place] = next(fresh.parameters(), None) is not None
+        has_weights = built[place]
         for name in costs.names():
             timed = costs.load(name).TIMED
             if timed and not wish.timed:
