@@ -336,6 +336,8 @@ def test_real_hdf5_file_has_the_form_of_its_older_sibling(mirror: Path) -> None:
         "github/SachinCoolMaxx/Super-Resolution-Project/7f079c706c039c7bc3b870d4816d35dd8129810e/"
         "AplusCodes_SR/conf_Zeyde_1024_finalx2.mat"
     )
+    if not (new.is_file() and old.is_file()):
+        pytest.skip("the dictionaries are not in the mirror")
     ours, theirs = matlab.load(new)["conf"], matlab.load(old)["conf"]
     assert ours.dtype == theirs.dtype
     for name in ("V_pca", "dict_lores", "dict_hires", "trainingtime"):
