@@ -1,18 +1,19 @@
-"""What a method file fills in: its card, and where its published weights are."""
+"""What a method file fills in: its card, where its published weights are, how they are learned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
 
 Settings: TypeAlias = Mapping[str, Any]
-"""Every setting's value: an integer or a choice of words."""
+"""Every setting's value: a method's are integers or words, a recipe's any plain value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,56 @@ class Weights:
     """In full, or the first eight digits or more where the publisher gives no others."""
     licence: str
     citation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """How far learning is, and all that it takes to go on from here."""
+
+    stage: str
+    """What is being learned, in a word or two; a stage's steps follow each other."""
+    done: int
+    total: int
+    """Of the stage's steps."""
+    state: Mapping[str, Tensor]
+    """What `Lesson.saved` has to hold for learning to go on after this step, to the same bits."""
+    note: str = ""
+    """What people would watch: an error, a count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What a recipe is given."""
+
+    method: Method
+    """With its settings."""
+    scale: int
+    images: Sequence[Tensor]
+    """HR luma of each training image, (H, W), float64 in [0, 1], whole levels of 1/255."""
+    settings: Settings
+    """The recipe's."""
+    start: Mapping[str, Tensor] = field(default_factory=dict)
+    """Weights to start from; empty where everything is learned."""
+    saved: Mapping[str, Tensor] = field(default_factory=dict)
+    """The state of the step to go on after; empty at the beginning."""
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How weights are learned: all that can change them, as data."""
+
+    name: str
+    citation: str
+    data: tuple[str, ...]
+    """Names of the training sets, in order."""
+    learn: Callable[[Lesson], Generator[Step, None, dict[str, Tensor]]]
+    """Yields its steps and returns the module's state dict."""
+    settings: Settings = field(default_factory=dict)
+    """Every number that the source states, or that was taken where it is silent."""
+    starts_from: str = ""
+    """Method whose weights it may start from; empty where none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +112,10 @@ class Method:
     """Tag that the name alone stands for; empty where nothing is published."""
     convert: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
     """From the arrays of the authors' `.mat` layout to the module's state dict."""
+    converts: frozenset[str] = frozenset()
+    """Names of the tensors of another layout that `convert` takes too; empty without one."""
+    recipes: tuple[Recipe, ...] = ()
+    """How its weights can be learned; the first is what is meant where none is named."""
     wrap: Callable[[nn.Module], nn.Module] | None = None
     """Put around the module once its weights are in; `zoo.load` sets it for a trailing `+`."""
     multiplies: Callable[[int, Settings], float] | None = None
