@@ -29,12 +29,13 @@ from bench import (
     published,
     result,
     summary,
+    train,
 )
 from bench import protocol as protocols
 from bench import weights as weight_files
 from bench.engine import run_inline
 from bench.evaluate import super_resolve
-from bench.inference import Inference
+from bench.inference import DEFAULT, Inference
 from bench.network import prepare
 from bench.plan import CostWish, Unit, Wish
 from bench.progress import Progress
@@ -86,6 +87,7 @@ def command() -> None:
     sisrbench reproduce srcnn2014_set5       re-measure a paper's table, cell by cell
     sisrbench run -m srcnn-9-5-5 -d set5 -s 3
     sisrbench check baseline.csv             has a metric got worse since?
+    sisrbench train a-plus -s 3              learn a method's weights by its recipe
     sisrbench cost edsr-baseline vdsr        what methods cost, without images
     sisrbench show edsr                      a method's card, layers and claims
     sisrbench list                           what there is
@@ -441,6 +443,117 @@ def check_(baseline: Path, out: Path, tolerance: float) -> int:
         f"{len(before)} cells of {baseline}: {len(worse)} worse, {len(found) - len(worse)} better"
     )
     return int(bool(worse))
+
+
+@command.command(name="train")
+@click.argument("spec", metavar="METHOD")
+@click.option("-s", "--scale", type=click.IntRange(2), required=True, help="Enlargement.")
+@click.option(
+    "--recipe",
+    "recipe_name",
+    default="",
+    metavar="NAME",
+    help="Which of the method's recipes.  [default: its first]",
+)
+@click.option(
+    "--data",
+    "sets",
+    multiple=True,
+    metavar="DATASET|DIR",
+    help="A set's name, or a folder of HR images; may be repeated.  [default: the recipe's]",
+)
+@click.option(
+    "--from",
+    "start_spec",
+    metavar="METHOD[@WEIGHTS]|FILE",
+    help="Weights to start from, where the recipe can.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=weight_files.SEED,
+    show_default=True,
+    help="Of all that is drawn at random.",
+)
+@click.option(
+    "--checkpoint",
+    "every",
+    type=click.FloatRange(0),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to keep what is learned so far; always at the end of a stage.",
+)
+@click.option("--anew", is_flag=True, help="Start again, in place of what is in --out.")
+@options.device
+@options.threads
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("sisrbench-trained"),
+    show_default=True,
+    help="Folder that receives METHOD-xSCALE-RECIPE.safetensors.",
+)
+def train_(
+    spec: str,
+    scale: int,
+    recipe_name: str,
+    sets: tuple[str, ...],
+    start_spec: str | None,
+    seed: int,
+    every: float,
+    anew: bool,
+    device: str,
+    threads: int | None,
+    out: Path,
+) -> int:
+    """Learn a method's weights by a recipe of its source.
+
+    \b
+    sisrbench train a-plus -s 3
+    sisrbench train a-plus -s 3 --data t91 --data ./photos    other images
+    sisrbench train a-plus -s 3 --from k-svd@timofte          from published weights
+    sisrbench train ./mine.py -s 2 --recipe quick --seed 1
+
+    A file of weights comes out, which says how it was made. Stopped at any moment, even by
+    kill -9, the same command goes on from its last checkpoint, to the same weights.
+    """  # noqa: D301
+    method, tag = zoo.load(spec)
+    if tag:
+        raise InputError(f"{spec} names weights already; leave out @{tag}, or give --from")
+    if method.wrap is not None:
+        raise InputError(f"{spec} has the weights of the method without the +; train that")
+    plan.choose(method, weight_files.NONE, scale)
+    recipe = train.recipe_of(method, recipe_name)
+    start = train.start_of(recipe, start_spec, scale) if start_spec is not None else None
+    names = tuple(dict.fromkeys(sets)) or recipe.data
+    if not names:
+        raise InputError(f"recipe {recipe.name} names no images; give --data DATASET or --data DIR")
+    for name in names:
+        datasets.check(name)
+    used = _device(device, threads, DEFAULT)
+    training = train.Training(
+        method=method,
+        scale=scale,
+        recipe=recipe,
+        data=tuple(datasets.load(name, Progress()) for name in names),
+        start=start,
+        seed=seed,
+    )
+    outcome = train.train(
+        training,
+        out,
+        used,
+        every=every,
+        anew=anew,
+        command=shlex.join(["sisrbench", *sys.argv[1:]]),
+    )
+    if not outcome.computed:
+        click.echo("Nothing to compute: these weights are learned already.", err=True)
+    use = shlex.join(["sisrbench", "run", "-m", f"{spec}@{outcome.path}"])
+    click.echo(outcome.path)
+    click.echo(f"Use them: {use} -d set5 -s {scale}")
+    return 0
 
 
 @command.command()

@@ -13,11 +13,14 @@ from bench.tiles import parse_bytes
 
 DEFAULT_OUT = Path("sisrbench-out")
 
+device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+threads = click.option("--threads", type=click.IntRange(1), help="Processor threads; default: all.")
+
 
 def measuring(function: Callable[..., int]) -> Callable[..., int]:
     """Options that say where to measure, and where what was measured goes."""
     options = (
-        click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ..."),
+        device,
         click.option(
             "--out",
             type=click.Path(file_okay=False, path_type=Path),
@@ -25,7 +28,7 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
             show_default=True,
             help="Folder that receives index.html, results.csv and the store.",
         ),
-        click.option("--threads", type=click.IntRange(1), help="Processor threads; default: all."),
+        threads,
         click.option(
             "--repeat",
             type=click.IntRange(1),

@@ -51,3 +51,56 @@ class Progress:
     def advance(self) -> None:
         """One step is done."""
         self._bars.advance(self._task)
+
+
+class Stages:
+    """How far learning is, on standard error: a line a stage, and what the one at work does.
+
+    That is a bar on a terminal, and a plain line now and then elsewhere.
+    """
+
+    EVERY = 30.0
+    """Seconds between two plain lines."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+            speed_estimate_period=600,  # a step may take minutes
+        )
+        self._task = self._bars.add_task("starting", total=None, note="")
+        self._stage = ""
+        self._began = self._said = time.monotonic()
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[None]:
+        """While open, a recipe is at work."""
+        self._began = self._said = time.monotonic()
+        with self._bars:
+            yield
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(line, markup=False)
+
+    def show(self, stage: str, done: int, total: int, note: str) -> None:
+        """So many of the stage's steps are done."""
+        now = time.monotonic()
+        if stage != self._stage:
+            self._bars.reset(self._task, total=total, description=stage)
+            self._stage = stage
+        self._bars.update(self._task, completed=done, total=total, note=note)
+        line = f"{stage}: {done} of {total}" + (f", {note}" if note else "")
+        if done >= total:
+            self.say(f"{line} ({now - self._began:.1f} s)")
+            self._began = self._said = now
+        elif not self._console.is_terminal and now - self._said >= self.EVERY:
+            self.say(line)
+            self._said = now
