@@ -1,0 +1,385 @@
+"""K-SVD, GR, ANR, A+, NE+LLE and NE+NNLS: what interpolation lacks, patch by patch.
+
+Zeyde, Elad, Protter: On Single Image Scale-Up Using Sparse-Representations, Curves and Surfaces
+2010 (K-SVD). Timofte, De Smet, Van Gool: Anchored Neighborhood Regression for Fast Example-Based
+Super-Resolution, ICCV 2013 (GR, ANR, and the neighbour embeddings on the same dictionary), and
+A+: Adjusted Anchored Neighborhood Regression for Fast Super-Resolution, ACCV 2014. NE+LLE is of
+Chang, Yeung, Xiong, CVPR 2004; NE+NNLS of Bevilacqua et al., BMVC 2012.
+
+All share one pipeline, `Patches`: interpolated luma; gradients and PCA, which are one convolution;
+the HR part that a patch lacks, which is where they differ; the mean of overlapping patches. Pixels
+that no patch covers, a border of one LR pixel, stay interpolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, embedding_bag
+
+from zoo.dictionaries import (
+    global_regressor,
+    learn_dictionary,
+    learn_regressors,
+    neighbourhood_regressors,
+)
+from zoo.errors import InputError
+from zoo.method import Lesson, Method, Recipe, Settings, Step, Weights
+from zoo.patches import (
+    PATCH,
+    WINDOW,
+    average_overlapping,
+    gradient_operator,
+    in_blocks,
+    matching_pursuit,
+)
+
+NAMES = ("k-svd", "gr", "anr", "a-plus", "ne-lle", "ne-nnls")
+
+_ZEYDE = "Zeyde et al., On Single Image Scale-Up Using Sparse-Representations, 2010"
+_ANR = "Timofte et al., Anchored Neighborhood Regression for Fast Example-Based SR, ICCV 2013"
+_APLUS = "Timofte et al., A+: Adjusted Anchored Neighborhood Regression, ACCV 2014"
+_CITATIONS = {
+    "k-svd": _ZEYDE,
+    "gr": _ANR,
+    "anr": _ANR,
+    "a-plus": _APLUS,
+    "ne-lle": "Chang et al., Super-Resolution Through Neighbor Embedding, CVPR 2004, as in ANR's",
+    "ne-nnls": (
+        "Bevilacqua et al., Low-Complexity Single-Image SR based on Nonnegative Neighbor "
+        "Embedding, BMVC 2012, as in ANR's"
+    ),
+}
+_PUBLISHED = {
+    2: "ddcd61927c1e3a9f85c1301c5f3dc4a86995a6d09d8a8838a7f991cdf8a1fe47",
+    3: "756fac0970d159a976518b522d3105df0313a2cd5ed4342958ea9d78e2e4bb3b",
+    4: "29f76ccedbf61f1080bcf8d8e2641557783ddf55c912210a25a290e5305377a2",
+}
+_FEATURES = {2: 28, 3: 30, 4: 30}
+"""Components that keep 99.9 % of the energy of gradients, by scale; as published."""
+_CHUNK = 1024  # patches compared with all atoms at once: 4 MiB, which stays in a core's cache
+
+
+class Patches(nn.Module):
+    """The pipeline; `missing` says how a method differs."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        side = WINDOW * scale
+        self.features = nn.Parameter(torch.randn(_FEATURES[scale], 1, side, side) / side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """SR of interpolated luma, (N, 1, H, W) in [0, 1]: the same shape.
+
+        Raises:
+            InputError: the image holds no patch.
+        """
+        s = self.scale
+        height, width = x.shape[-2:]
+        rows, columns = height // s, width // s
+        if min(rows, columns) < WINDOW:
+            raise InputError(
+                f"LR of {columns}x{rows} px holds no patch; give at least {WINDOW}x{WINDOW} px, "
+                "or take bicubic"
+            )
+        described = conv2d(x[..., : rows * s, : columns * s], self.features, stride=s)
+        number, length, down, along = described.shape
+        vectors = described.permute(0, 2, 3, 1).reshape(-1, length)
+        patches = self.missing(vectors).reshape(number, down, along, -1)
+        out = x.clone()
+        out[..., s : (rows - 1) * s, s : (columns - 1) * s] += average_overlapping(patches, s)
+        return out
+
+    def missing(self, described: Tensor) -> Tensor:
+        """What interpolation lacks in patches of features (N, d): (N, 9 s^2), in blocks."""
+        raise NotImplementedError
+
+
+class Dictionary(Patches):
+    """Coupled atoms: features `low` of unit length, and what HR has beyond interpolation."""
+
+    def __init__(self, scale: int, atoms: int) -> None:
+        super().__init__(scale)
+        low = torch.randn(atoms, _FEATURES[scale])
+        self.low = nn.Parameter(low / low.norm(dim=1, keepdim=True))
+        self.high = nn.Parameter(torch.randn(atoms, (PATCH * scale) ** 2) / PATCH / scale)
+
+    def missing(self, described: Tensor) -> Tensor:
+        """Atoms' HR parts, weighted as the features are best made of their LR parts."""
+        return torch.cat([self._combined(part) for part in torch.split(described, _CHUNK)])
+
+    def _combined(self, described: Tensor) -> Tensor:
+        index, weight = self.code(described)
+        return embedding_bag(index, self.high, per_sample_weights=weight, mode="sum")
+
+    def code(self, described: Tensor) -> tuple[Tensor, Tensor]:
+        """Which atoms make features (N, d), and how much of each: (N, n) both."""
+        raise NotImplementedError
+
+
+class SparseCoding(Dictionary):
+    """K-SVD: at most `sparsity` atoms, by matching pursuit."""
+
+    def __init__(self, scale: int, atoms: int, sparsity: int) -> None:
+        super().__init__(scale, atoms)
+        self.sparsity = sparsity
+
+    def code(self, described: Tensor) -> tuple[Tensor, Tensor]:
+        """Orthogonal matching pursuit (Zeyde et al. 2010, section 3.3)."""
+        return matching_pursuit(described, self.low, self.sparsity)
+
+
+class NeighbourEmbedding(Dictionary):
+    """The atoms that correlate most, of either sign, and weights for them."""
+
+    def __init__(self, scale: int, atoms: int, neighbours: int) -> None:
+        super().__init__(scale, atoms)
+        self.neighbours = neighbours
+
+    def code(self, described: Tensor) -> tuple[Tensor, Tensor]:
+        """The `neighbours` of each patch, and `weigh`'s weights."""
+        likeness = (described @ self.low.T).abs_()
+        index = likeness.topk(self.neighbours, dim=1).indices
+        return index, self.weigh(described, self.low[index])
+
+    def weigh(self, described: Tensor, near: Tensor) -> Tensor:
+        """Weights (N, n) of neighbours (N, n, d) for features (N, d)."""
+        raise NotImplementedError
+
+
+class LocallyLinear(NeighbourEmbedding):
+    """NE+LLE: weights of sum 1 that reconstruct the features best."""
+
+    def weigh(self, described: Tensor, near: Tensor) -> Tensor:
+        """Chang et al. 2004, eq. 2 to 4, regularised by 1e-4 of the trace as in ANR's program.
+
+        A patch without gradients gets none: weights of sum 1 would give it texture.
+        """
+        away = near - described[:, None]
+        gram = away @ away.mT
+        trace = gram.diagonal(dim1=1, dim2=2).sum(1)
+        gram = gram + 1e-4 * torch.diag_embed(trace[:, None].expand(-1, near.shape[1]))
+        factor = torch.linalg.cholesky_ex(gram)[0]
+        ones = torch.ones_like(gram[..., :1])
+        weight = torch.cholesky_solve(ones, factor)[..., 0]
+        weight = weight / weight.sum(1, keepdim=True)
+        return weight * (described.abs().amax(1, keepdim=True) > 0)
+
+
+class Nonnegative(NeighbourEmbedding):
+    """NE+NNLS: weights of at least 0 that reconstruct the features best."""
+
+    def weigh(self, described: Tensor, near: Tensor) -> Tensor:
+        """Bevilacqua et al. 2012, eq. 4."""
+        raise NotImplementedError
+
+
+class Regression(Patches):
+    """GR: one matrix for all patches."""
+
+    def __init__(self, scale: int) -> None:
+        super().__init__(scale)
+        shape = (_FEATURES[scale], (PATCH * scale) ** 2)
+        self.regressor = nn.Parameter(torch.randn(shape) / PATCH / scale)
+
+    def missing(self, described: Tensor) -> Tensor:
+        """Features times the regressor (Timofte et al. 2013, eq. 6)."""
+        return described @ self.regressor
+
+
+class AnchoredRegression(Patches):
+    """ANR and A+: the matrix of the anchor that correlates most with the features."""
+
+    def __init__(self, scale: int, atoms: int) -> None:
+        super().__init__(scale)
+        length, size = _FEATURES[scale], (PATCH * scale) ** 2
+        anchors = torch.randn(atoms, length)
+        self.anchors = nn.Parameter(anchors / anchors.norm(dim=1, keepdim=True))
+        self.regressors = nn.Parameter(torch.randn(atoms, length, size) / PATCH / scale)
+
+    def missing(self, described: Tensor) -> Tensor:
+        """Features times their anchor's regressor (Timofte et al. 2013, section 3.2)."""
+        anchor = torch.cat([self.nearest(part) for part in torch.split(described, _CHUNK)])
+        if described.device.type == "cpu":
+            return self._by_anchor(described, anchor)
+        parts = zip(torch.split(described, _CHUNK), torch.split(anchor, _CHUNK), strict=True)
+        return torch.cat([(part[:, None] @ self.regressors[of])[:, 0] for part, of in parts])
+
+    def nearest(self, described: Tensor) -> Tensor:
+        """Number of the anchor of each patch, (N,): by the absolute correlation.
+
+        Features and their negative differ in the sign of what is missing, so they share an anchor.
+        """
+        return (described @ self.anchors.T).abs_().argmax(1)
+
+    def _by_anchor(self, described: Tensor, anchor: Tensor) -> Tensor:
+        """The patches of one anchor at once, so that a processor reads each regressor once."""
+        ordered, order = anchor.sort()
+        inputs = described[order]
+        out = inputs.new_empty(len(inputs), self.regressors.shape[2])
+        ends = torch.bincount(ordered, minlength=len(self.anchors)).cumsum(0).tolist()
+        start = 0
+        for regressor, end in zip(self.regressors, ends, strict=True):
+            if end > start:
+                torch.mm(inputs[start:end], regressor, out=out[start:end])
+            start = end
+        back = torch.empty_like(out)
+        back[order] = out
+        return back
+
+
+# Published dictionaries
+
+
+def dictionary(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    """`features`, `low` and `high` of the authors' `conf` struct, in float64.
+
+    Raises:
+        InputError: another layout.
+    """
+    if set(arrays) == {"features", "low", "high"}:
+        return {name: tensor.double() for name, tensor in arrays.items()}
+    conf = arrays.get("conf")
+    wanted = ("V_pca", "dict_lores", "dict_hires", "scale")
+    names = getattr(getattr(conf, "dtype", None), "names", None) or ()
+    if conf is None or len(arrays) > 1 or not set(wanted) <= set(names):
+        raise InputError(
+            f"not the authors' dictionary: holds {', '.join(sorted(arrays))[:80] or 'nothing'}; "
+            f"expected a struct `conf` with {', '.join(wanted)}"
+        )
+    components, low, high, scale = (np.asarray(conf[name][0, 0], np.float64) for name in wanted)
+    s = int(scale.reshape(-1)[0]) if scale.size else 0
+    size = (PATCH * s) ** 2
+    if s < 2 or components.shape[0] != 4 * size or high.shape != (size, low.shape[1]):
+        raise InputError(
+            f"not the authors' dictionary: V_pca, dict_lores, dict_hires of {components.shape}, "
+            f"{low.shape}, {high.shape} at x{s}"
+        )
+    kernels = torch.from_numpy(components).T @ gradient_operator(s)
+    return {
+        "features": kernels.reshape(-1, 1, WINDOW * s, WINDOW * s),
+        "low": torch.from_numpy(low).T.contiguous(),
+        "high": in_blocks(torch.from_numpy(high).T.contiguous(), s),
+    }
+
+
+def _global(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    """GR's weights from a dictionary."""
+    atoms = dictionary(arrays)
+    regressor = global_regressor(atoms["low"], atoms["high"])
+    return {"features": atoms["features"], "regressor": regressor}
+
+
+def _anchored(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    """ANR's weights from a dictionary."""
+    atoms = dictionary(arrays)
+    regressors = neighbourhood_regressors(atoms["low"], atoms["high"])
+    return {"features": atoms["features"], "anchors": atoms["low"], "regressors": regressors}
+
+
+# Cards
+
+_DICTIONARY = {
+    "step": 2,  # LR pixels between patches, so that K-SVD is quick, as the authors'
+    "features": _FEATURES,
+    "sparsity": 3,
+    "iterations": 20,
+}
+_REGRESSORS = {
+    **_DICTIONARY,
+    "levels": 12,
+    "ratio": 0.98,
+    "samples": 5_000_000,
+    "neighbours": 2048,
+    "penalty": 0.1,
+    "weak": 0.1,  # features shorter than this, in [0, 1], leave their HR patch as it is
+}
+
+
+def _learn_global(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
+    """GR's weights, from the dictionary that the lesson starts from or learns."""
+    return _global(lesson.start or (yield from learn_dictionary(lesson)))
+
+
+def _learn_anchored(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
+    """ANR's weights, from the dictionary that the lesson starts from or learns."""
+    return _anchored(lesson.start or (yield from learn_dictionary(lesson)))
+
+
+_LEARN = {
+    "k-svd": learn_dictionary,
+    "ne-lle": learn_dictionary,
+    "ne-nnls": learn_dictionary,
+    "gr": _learn_global,
+    "anr": _learn_anchored,
+    "a-plus": learn_regressors,
+}
+_CONVERT = {"gr": _global, "anr": _anchored}
+_SETTINGS = {
+    "k-svd": {"atoms": 1024, "sparsity": 3},
+    "ne-lle": {"atoms": 1024, "neighbours": 24},
+    "ne-nnls": {"atoms": 1024, "neighbours": 24},
+    "gr": {"atoms": 1024},
+    "anr": {"atoms": 1024},
+    "a-plus": {"atoms": 1024},
+}
+
+
+def _build(name: str, scale: int, settings: Settings) -> nn.Module:
+    atoms = settings["atoms"]
+    if name == "k-svd":
+        return SparseCoding(scale, atoms, settings["sparsity"])
+    if name == "ne-lle":
+        return LocallyLinear(scale, atoms, settings["neighbours"])
+    if name == "ne-nnls":
+        return Nonnegative(scale, atoms, settings["neighbours"])
+    if name == "gr":
+        return Regression(scale)
+    return AnchoredRegression(scale, atoms)
+
+
+def method(name: str) -> Method:
+    """The card of one of NAMES."""
+    derived = name in ("gr", "anr", "a-plus")
+    published = tuple(
+        Weights(
+            tag="timofte",
+            scale=scale,
+            origin="github:SachinCoolMaxx/Super-Resolution-Project@"
+            "7f079c706c039c7bc3b870d4816d35dd8129810e",
+            path=f"AplusCodes_SR/conf_Zeyde_1024_finalx{scale}.mat",
+            sha256=sha256,
+            licence="research use",
+            citation=_ANR + (", retrained 2015" if scale == 2 else ""),
+        )
+        for scale, sha256 in _PUBLISHED.items()
+    )
+    return Method(
+        name=name,
+        citation=_CITATIONS[name],
+        takes="interpolated",
+        channels="luma",
+        settings=_SETTINGS[name],
+        scales=tuple(_FEATURES),
+        build=partial(_build, name),
+        convert=None if name == "a-plus" else _CONVERT.get(name, dictionary),
+        converts=frozenset(("features", "low", "high")) if name in _CONVERT else frozenset(),
+        default_weights="" if name == "a-plus" else "timofte",
+        weights=() if name == "a-plus" else published,
+        recipes=(
+            Recipe(
+                name="t91",
+                citation=_APLUS if name == "a-plus" else _ANR if derived else _ZEYDE,
+                data=("t91",),
+                learn=_LEARN[name],
+                settings=_REGRESSORS if name == "a-plus" else _DICTIONARY,
+                starts_from="k-svd" if derived else "",
+            ),
+        ),
+    )
