@@ -351,7 +351,7 @@ def _keep(
 
 
 def read(path: Path, method: Method) -> dict[str, Tensor]:
-    """State dict of a `.safetensors`, `.pt` or `.pth` file, or of the authors' `.mat`.
+    """State dict of a `.safetensors`, `.pt` or `.pth` file, or of another layout that is converted.
 
     Nothing in the file is executed: a pickle may hold tensors and plain containers only. Of what a
     training program saved, the state dict under one of `WRAPPINGS` is taken, if it is the only one.
@@ -360,15 +360,20 @@ def read(path: Path, method: Method) -> dict[str, Tensor]:
         InputError: not such a file, damaged, or holding anything else.
     """
     if path.suffix != ".mat":
-        return read_tensors(path)
+        state = read_tensors(path)
+        return _convert(state, method, path) if set(state) in method.converts else state
+    with _explained(path):
+        return _convert(matlab.load(path), method, path)
+
+
+def _convert(arrays: Mapping[str, Any], method: Method, path: Path) -> dict[str, Tensor]:
+    """Another layout's arrays as the method's state dict."""
     if method.convert is None:
         raise InputError(f"{method.name} reads no .mat files; give .safetensors, .pt or .pth")
-    with _explained(path):
-        arrays = matlab.load(path)
-        try:
-            return method.convert(arrays)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
+    try:
+        return method.convert(arrays)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ that no patch covers, a border of one LR pixel, stay interpolated.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -60,8 +60,12 @@ _PUBLISHED = {
     3: "756fac0970d159a976518b522d3105df0313a2cd5ed4342958ea9d78e2e4bb3b",
     4: "29f76ccedbf61f1080bcf8d8e2641557783ddf55c912210a25a290e5305377a2",
 }
+_LEARNED: dict[tuple[str, int], str] = {}
+"""SHA-256 of the weights in `weights/`, which this project learned from T91."""
 _FEATURES = {2: 28, 3: 30, 4: 30}
 """Components that keep 99.9 % of the energy of gradients, by scale; as published."""
+_ATOMS = frozenset(("features", "low", "high"))
+_COMPACT = frozenset(("features", "anchors", "regressors", "step"))
 _CHUNK = 1024  # patches compared with all atoms at once: 4 MiB, which stays in a core's cache
 
 
@@ -243,7 +247,7 @@ def dictionary(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     Raises:
         InputError: another layout.
     """
-    if set(arrays) == {"features", "low", "high"}:
+    if set(arrays) == _ATOMS:
         return {name: tensor.double() for name, tensor in arrays.items()}
     conf = arrays.get("conf")
     wanted = ("V_pca", "dict_lores", "dict_hires", "scale")
@@ -283,6 +287,44 @@ def _anchored(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     return {"features": atoms["features"], "anchors": atoms["low"], "regressors": regressors}
 
 
+# Weights in the package
+
+
+def compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in a quarter of their size or half: floats of 16 bits, regressors of 8.
+
+    Each regressor is whole numbers of -127 to 127 times a `step` of its own.
+    """
+    small = {name: tensor.half() for name, tensor in state.items()}
+    if "regressors" in state:
+        regressors = state["regressors"]
+        step = (regressors.abs().amax((1, 2)) / 127).float()
+        small["step"] = step
+        small["regressors"] = (regressors / step[:, None, None]).round().to(torch.int8)
+    return small
+
+
+def _whole(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A+'s weights from what `compact` made of them.
+
+    Raises:
+        InputError: another layout, or shapes that do not fit each other.
+    """
+    if set(arrays) != _COMPACT:
+        raise InputError(
+            "a dictionary has no regressors of A+; learn them from it: sisrbench train a-plus "
+            "--from k-svd@FILE"
+        )
+    step, regressors = arrays["step"], arrays["regressors"]
+    if step.dim() != 1 or regressors.dim() != 3 or len(step) != len(regressors):
+        raise InputError(
+            f"not compact weights of A+: regressors of {tuple(regressors.shape)} with steps of "
+            f"{tuple(step.shape)}; expected (K, d, p) with (K,)"
+        )
+    whole = {name: arrays[name].float() for name in ("features", "anchors")}
+    return {**whole, "regressors": regressors.float() * step[:, None, None].float()}
+
+
 # Cards
 
 _DICTIONARY = {
@@ -320,7 +362,11 @@ _LEARN = {
     "anr": _learn_anchored,
     "a-plus": learn_regressors,
 }
-_CONVERT = {"gr": _global, "anr": _anchored}
+_CONVERT: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Tensor]], frozenset[str]]] = {
+    "gr": (_global, _ATOMS),
+    "anr": (_anchored, _ATOMS),
+    "a-plus": (_whole, _COMPACT),
+}
 _SETTINGS = {
     "k-svd": {"atoms": 1024, "sparsity": 3},
     "ne-lle": {"atoms": 1024, "neighbours": 24},
@@ -344,11 +390,24 @@ def _build(name: str, scale: int, settings: Settings) -> nn.Module:
     return AnchoredRegression(scale, atoms)
 
 
-def method(name: str) -> Method:
-    """The card of one of NAMES."""
-    derived = name in ("gr", "anr", "a-plus")
-    published = tuple(
-        Weights(
+def _weights(name: str) -> Iterator[Weights]:
+    """What there is for a method: learned here, and published."""
+    owner = "a-plus" if name == "a-plus" else "k-svd"
+    for scale in _FEATURES:
+        if (owner, scale) in _LEARNED:
+            yield Weights(
+                tag="t91",
+                scale=scale,
+                origin="package:zoo",
+                path=f"weights/{owner}-x{scale}.safetensors",
+                sha256=_LEARNED[owner, scale],
+                licence="as this project; learned from T91, 91 images for research",
+                citation=f"this project, by the recipe of {_CITATIONS[owner]}",
+            )
+    if name == "a-plus":
+        return
+    for scale, sha256 in _PUBLISHED.items():
+        yield Weights(
             tag="timofte",
             scale=scale,
             origin="github:SachinCoolMaxx/Super-Resolution-Project@"
@@ -358,8 +417,12 @@ def method(name: str) -> Method:
             licence="research use",
             citation=_ANR + (", retrained 2015" if scale == 2 else ""),
         )
-        for scale, sha256 in _PUBLISHED.items()
-    )
+
+
+def method(name: str) -> Method:
+    """The card of one of NAMES."""
+    is_dictionary = _LEARN[name] is learn_dictionary
+    convert, layout = _CONVERT.get(name, (dictionary, frozenset()))
     return Method(
         name=name,
         citation=_CITATIONS[name],
@@ -368,18 +431,18 @@ def method(name: str) -> Method:
         settings=_SETTINGS[name],
         scales=tuple(_FEATURES),
         build=partial(_build, name),
-        convert=None if name == "a-plus" else _CONVERT.get(name, dictionary),
-        converts=frozenset(("features", "low", "high")) if name in _CONVERT else frozenset(),
-        default_weights="" if name == "a-plus" else "timofte",
-        weights=() if name == "a-plus" else published,
+        convert=convert,
+        converts=(layout,) if layout else (),
+        default_weights="t91" if name == "a-plus" else "timofte",
+        weights=tuple(_weights(name)),
         recipes=(
             Recipe(
                 name="t91",
-                citation=_APLUS if name == "a-plus" else _ANR if derived else _ZEYDE,
+                citation=_CITATIONS["k-svd" if is_dictionary else name],
                 data=("t91",),
                 learn=_LEARN[name],
                 settings=_REGRESSORS if name == "a-plus" else _DICTIONARY,
-                starts_from="k-svd" if derived else "",
+                starts_from="" if is_dictionary else "k-svd",
             ),
         ),
     )

@@ -111,9 +111,9 @@ class Method:
     default_weights: str = ""
     """Tag that the name alone stands for; empty where nothing is published."""
     convert: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
-    """From the arrays of the authors' `.mat` layout to the module's state dict."""
-    converts: frozenset[str] = frozenset()
-    """Names of the tensors of another layout that `convert` takes too; empty without one."""
+    """From the arrays of the authors' `.mat`, or of another layout, to the module's state dict."""
+    converts: tuple[frozenset[str], ...] = ()
+    """Other layouts that `convert` takes too, each by the names of its tensors."""
     recipes: tuple[Recipe, ...] = ()
     """How its weights can be learned; the first is what is meant where none is named."""
     wrap: Callable[[nn.Module], nn.Module] | None = None
