@@ -30,6 +30,7 @@ from zoo.dictionaries import (
 )
 from zoo.errors import InputError
 from zoo.method import Lesson, Method, Recipe, Settings, Step, Weights
+from zoo.nonnegative import Effort, solve
 from zoo.patches import (
     PATCH,
     WINDOW,
@@ -66,6 +67,8 @@ _FEATURES = {2: 28, 3: 30, 4: 30}
 """Components that keep 99.9 % of the energy of gradients, by scale; as published."""
 _ATOMS = frozenset(("features", "low", "high"))
 _COMPACT = frozenset(("features", "anchors", "regressors", "step"))
+_EFFORT = Effort(steps=18, slots=10)
+"""Of the weights of a patch: means over Set5 x3 with the published dictionary."""
 _CHUNK = 1024  # patches compared with all atoms at once: 4 MiB, which stays in a core's cache
 
 
@@ -181,7 +184,8 @@ class Nonnegative(NeighbourEmbedding):
 
     def weigh(self, described: Tensor, near: Tensor) -> Tensor:
         """Bevilacqua et al. 2012, eq. 4."""
-        raise NotImplementedError
+        linear = (near @ described[:, :, None])[..., 0]
+        return solve(near @ near.mT, linear, effort=_EFFORT)
 
 
 class Regression(Patches):

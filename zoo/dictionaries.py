@@ -9,7 +9,7 @@ silent, a recipe's settings say what was taken.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -43,13 +43,14 @@ class _Pair:
     missing: Tensor
 
 
-def _pairs(images: Sequence[Tensor], scale: int) -> Iterator[_Pair]:
-    """The pairs of those images that hold a patch."""
+def _pairs(images: Iterable[Tensor], lesson: Lesson) -> Iterator[_Pair]:
+    """The pairs of those images that hold a patch, on the lesson's device."""
+    scale = lesson.scale
     for image in images:
         rows, columns = image.shape[-2] // scale, image.shape[-1] // scale
         if min(rows, columns) < WINDOW:
             continue
-        hr = image[: rows * scale, : columns * scale]
+        hr = image[: rows * scale, : columns * scale].to(lesson.device)
         lr = imresize(hr, Fraction(1, scale))
         interpolated = imresize(lr, scale)
         yield _Pair(interpolated, hr - interpolated)
@@ -89,7 +90,7 @@ def learn_dictionary(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]
     scale, settings = lesson.scale, lesson.settings
     atoms, sparsity = lesson.method.settings["atoms"], settings["sparsity"]
     seen, missing = [], []
-    for pair in _pairs(lesson.images, scale):
+    for pair in _pairs(lesson.images, lesson):
         rows, columns = (side // scale - WINDOW + 1 for side in pair.missing.shape)
         taken = _every(rows, columns, settings["step"], lesson.device)
         seen.append(windows(pair.interpolated, scale)[taken])
@@ -104,7 +105,7 @@ def learn_dictionary(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]
     del seen, missing
     operator = gradient_operator(scale).to(lesson.device)
     if "features" in lesson.saved:
-        features = lesson.saved["features"]
+        features = lesson.saved["features"].to(lesson.device)
     else:
         covariance = operator @ (sight.T @ sight) @ operator.T
         components, share = principal_components(covariance, settings["features"][scale])
@@ -277,45 +278,61 @@ class _Samples:
     def high(self, chosen: Tensor, scale: int) -> Tensor:
         """The HR patches of samples (...,): (..., 9 s^2), in blocks, float64."""
         side = PATCH * scale
-        within = in_blocks(torch.arange(side * side).reshape(side, side).T.reshape(1, -1), scale)[0]
+        within = torch.arange(side * side, device=chosen.device).reshape(side, side)
+        within = in_blocks(within.T.reshape(1, -1), scale)[0]
         place = self.start[chosen][..., None] + (
             within // side * self.width[chosen][..., None] + within % side
         )
         return (self.missing[place] / self.length[chosen][..., None]).double()
 
 
-def _pyramid(images: Sequence[Tensor], levels: int, ratio: float) -> Iterator[Tensor]:
-    """Every image, then every image smaller by `ratio`, and so on; sides are rounded up."""
-    for level in range(levels):
-        share = ratio**level
-        for image in images:
-            size = (math.ceil(image.shape[-2] * share), math.ceil(image.shape[-1] * share))
-            yield imresize(image, size=size) if level else image
+def _smaller(image: Tensor, share: float) -> Tensor:
+    """The image at a share of its size; sides are rounded up."""
+    if share == 1:
+        return image
+    return imresize(image, size=(math.ceil(len(image) * share), math.ceil(image.shape[1] * share)))
 
 
-def _samples(lesson: Lesson, features: Tensor) -> _Samples:
-    """The first `samples` pairs of the pyramid (Timofte et al. 2014, section 3)."""
+def _samples(lesson: Lesson, kept: Mapping[str, Tensor]) -> Generator[Step, None, _Samples]:
+    """The first `samples` pairs of all images, then of all images smaller by `ratio`, and so on.
+
+    `levels` sizes in all (Timofte et al. 2014, section 3). Steps keep what was `kept` before:
+    samples are collected anew.
+    """
     scale, settings = lesson.scale, lesson.settings
-    left = settings["samples"]
+    levels, left = settings["levels"], settings["samples"]
+    features = kept["features"].to(lesson.device, torch.float64).flatten(1)
     low, missing, start, width = [], [], [], []
     begun = 0
-    pyramid = _pyramid(lesson.images, settings["levels"], settings["ratio"])
-    for image in pyramid:
-        for pair in _pairs([image], scale):
-            rows, columns = (side // scale - WINDOW + 1 for side in pair.missing.shape)
+    for level in range(levels):
+        images = (_smaller(image, settings["ratio"] ** level) for image in lesson.images)
+        for pair in _pairs(images, lesson):
             described = (windows(pair.interpolated, scale) @ features.T).float()[:left]
             left -= len(described)
             low.append(described)
-            across = pair.missing.shape[1]
-            corner = _every(rows * scale, columns * scale, scale, described.device)
-            corner = corner // (columns * scale) * across + corner % (columns * scale)
-            start.append((begun + scale * across + scale + corner)[: len(described)])
-            width.append(torch.full((len(described),), across))
+            rows, columns = pair.missing.shape
+            down, along = (
+                torch.arange(scale, side - (PATCH + 1) * scale + 1, scale, device=lesson.device)
+                for side in (rows, columns)
+            )
+            start.append((begun + down[:, None] * columns + along).reshape(-1)[: len(described)])
+            width.append(torch.full_like(start[-1], columns))
             missing.append(pair.missing.float().reshape(-1))
             begun += pair.missing.numel()
+            if not left:
+                break
+        found = sum(map(len, low))
+        done = level + 1 if left else levels
+        note = f"{found:,} samples"
+        yield Step(stage="samples", done=done, total=levels, state=kept, note=note)
         if not left:
             break
-    joined = torch.cat(low).T.contiguous()
+    joined = torch.cat(low or [features.new_empty(0, len(features)).float()]).T.contiguous()
+    if joined.shape[1] < settings["neighbours"]:
+        raise InputError(
+            f"the images hold {joined.shape[1]} patches at x{scale}; give enough for the "
+            f"{settings['neighbours']} that each anchor takes"
+        )
     del low
     length = joined.norm(dim=0)
     joined /= length.clamp_min(torch.finfo(torch.float32).eps)
@@ -335,31 +352,21 @@ def learn_regressors(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]
     Source: Timofte, De Smet, Van Gool: A+, ACCV 2014, section 3.
     """
     saved, settings = lesson.saved, lesson.settings
-    if "regressors" in saved:
-        dictionary = {name: saved[name] for name in ("features", "anchors")}
+    if "anchors" in saved:
+        kept = dict(saved)
     else:
         learned = lesson.start or (yield from learn_dictionary(lesson))
-        dictionary = {"features": learned["features"], "anchors": learned["low"]}
-    features = dictionary["features"].double()
-    anchors = dictionary["anchors"].float()
-    samples = _samples(lesson, features.reshape(len(features), -1))
-    found, neighbours = samples.low.shape[1], settings["neighbours"]
-    if found < neighbours:
-        raise InputError(
-            f"the images hold {found} patches at x{lesson.scale}; give enough for the "
-            f"{neighbours} that each anchor takes"
-        )
+        kept = {"features": learned["features"], "anchors": learned["low"]}
+    anchors = kept["anchors"].to(lesson.device, torch.float32)
+    samples = yield from _samples(lesson, kept)
     shape = (0, anchors.shape[1], (PATCH * lesson.scale) ** 2)
-    regressors = saved.get("regressors", torch.empty(shape, dtype=torch.float64))
+    regressors = saved.get("regressors", torch.empty(shape, dtype=torch.float64)).to(lesson.device)
     for first in range(len(regressors), len(anchors), _ANCHORS):
         likeness = anchors[first : first + _ANCHORS] @ samples.low
-        nearest = likeness.topk(neighbours, dim=1, sorted=False).indices
+        nearest = likeness.topk(settings["neighbours"], dim=1, sorted=False).indices
         low = samples.low[:, nearest].permute(1, 2, 0).double()
         high = samples.high(nearest, lesson.scale)
         regressors = torch.cat([regressors, ridge(low, high, settings["penalty"])])
-        state = {**dictionary, "regressors": regressors}
-        note = f"{found:,} samples"
-        yield Step(
-            stage="regressors", done=len(regressors), total=len(anchors), state=state, note=note
-        )
-    return {**dictionary, "regressors": regressors}
+        kept = {**kept, "regressors": regressors}
+        yield Step(stage="regressors", done=len(regressors), total=len(anchors), state=kept)
+    return kept
