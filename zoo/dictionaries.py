@@ -31,7 +31,7 @@ from zoo.patches import (
 )
 from zoo.resample import imresize
 
-_CHUNK = 4096  # rows coded at once
+_CHUNK = 1024  # rows coded at once
 _ANCHORS = 16  # anchors whose neighbours are searched at once
 
 
@@ -129,9 +129,11 @@ def learn_dictionary(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]
 
 
 def _coded(x: Tensor, atoms: Tensor, sparsity: int) -> tuple[Tensor, Tensor]:
-    """`matching_pursuit` in chunks."""
-    parts = [matching_pursuit(part, atoms, sparsity) for part in torch.split(x, _CHUNK)]
-    return torch.cat([index for index, _ in parts]), torch.cat([amount for _, amount in parts])
+    """`matching_pursuit` in chunks, in single precision, which is three times faster."""
+    chunks = torch.split(x.float(), _CHUNK)
+    parts = [matching_pursuit(chunk, atoms.float(), sparsity) for chunk in chunks]
+    index, amount = (torch.cat(list(column)) for column in zip(*parts, strict=True))
+    return index, amount.to(x.dtype)
 
 
 def _sparse_codes(x: Tensor, atoms: Tensor, sparsity: int) -> scipy.sparse.csr_array:
