@@ -13,12 +13,12 @@ from torch import nn
 from bench import compare, fetch
 from bench.costs import multiplies
 from bench.fetch import RemoteFile
-from bench.graph import trace_method
+from bench.graph import per_pixel, trace_growing
 from bench.published import Claim, PaperTable
 from bench.summary import console
 from bench.weights import remote
 from zoo.errors import InputError
-from zoo.method import Method, Weights
+from zoo.method import Method, Recipe, Weights
 
 
 def print_card(method: Method) -> None:
@@ -44,37 +44,49 @@ def print_card(method: Method) -> None:
         click.echo(f"      SHA-256 {file.sha256}; licence: {shared[0].licence}")
     if not method.weights:
         click.echo("  no published weights")
+    for recipe in method.recipes:
+        _print_recipe(method, recipe)
+
+
+def _print_recipe(method: Method, recipe: Recipe) -> None:
+    start = f"; may start from {recipe.starts_from}" if recipe.starts_from else ""
+    click.echo(f"  recipe {recipe.name}, learns from {', '.join(recipe.data)}{start}")
+    click.echo(f"      {recipe.citation}")
+    for key, value in recipe.settings.items():
+        click.echo(f"      {key}={value}")
+    scale = min(method.scales or (2,))
+    named = "" if recipe == method.recipes[0] else f" --recipe {recipe.name}"
+    start = f" [--from {recipe.starts_from}]" if recipe.starts_from else ""
+    click.echo(f"      sisrbench train {method.name} -s {scale}{named}{start}")
 
 
 def print_layers(method: Method, module: nn.Module, scale: int) -> None:
-    """A line a layer that multiplies: its weight, its output, its multiplies per LR pixel."""
+    """A line a layer that multiplies: its weight, and of an LR pixel its output and multiplies."""
     try:
-        graph = trace_method(method, module, scale)
-        multiplies.check(graph)
+        graphs = trace_growing(method, module, scale)
+        multiplies.check(graphs[0])
     except InputError as error:
         click.echo(f"\n  layers: {error}")
         return
-    found = multiplies.per_layer(graph)
-    pixels = graph.input.shape[-1] * graph.input.shape[-2]
-    pixels //= scale**2 if method.takes == "interpolated" else 1
-    total = sum(layer.multiplies for layer in found)
+    found = list(zip(*map(multiplies.per_layer, graphs), strict=True))
+    each = [per_pixel(layer.multiplies for layer in sizes) for sizes in found]
+    total = sum(each)
     table = Table(title=f"layers at x{scale}", box=box.SIMPLE, title_justify="left")
     for column in ("layer", "kind", "weight", "output of one LR pixel", "M per LR px", "share"):
         table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
-    for layer in found:
-        per_pixel = layer.multiplies / pixels
+    for sizes, count in zip(found, each, strict=True):
+        layer, elements = sizes[0], per_pixel(layer.elements for layer in sizes)
+        channels = layer.output[1 if "convolution" in layer.kind else -1]
         calls = f" x{layer.calls}" if layer.calls > 1 else ""
-        channels, *sides = layer.output[1:]
-        area = sides[0] * sides[1] / pixels if len(sides) == 2 else 1
         table.add_row(
             rich.markup.escape(layer.path or "-"),
             layer.kind + calls,
-            "x".join(map(str, layer.weight)),
-            f"{channels} x {area:g}",
-            f"{per_pixel / 1e6:.6f}",
-            f"{layer.multiplies / total:.1%}" if total else "",
+            "x".join(map(str, layer.weight)) or "-",
+            f"{channels} x {elements / layer.calls / channels:g}",
+            f"{count / 1e6:.6f}",
+            f"{count / total:.1%}" if total else "",
         )
-    table.add_row("all", "", "", "", f"{total / pixels / 1e6:.6f}", "")
+    table.add_row("all", "", "", "", f"{total / 1e6:.6f}", "")
     console().print(table)
 
 

@@ -1,12 +1,21 @@
-"""A folder as a registry: a thing's name is its file's name, and listing imports nothing."""
+"""A folder as a registry: a thing's name is its file's name, and listing imports nothing.
+
+And the other way round: which files a method's code is in.
+"""
 
 from __future__ import annotations
 
+import ast
 import importlib
 from pathlib import Path
 from types import ModuleType
 
+import zoo
 from zoo.errors import InputError, one_line, unknown
+
+_ZOO = Path(zoo.__file__).parent
+_CONTRACT = (_ZOO / "method.py", _ZOO / "errors.py")
+"""Code that no number depends on."""
 
 
 def module_names(folder: Path) -> list[str]:
@@ -31,3 +40,20 @@ def load_module(kind: str, folder: Path, name: str, required: tuple[str, ...]) -
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; see CONTRIBUTING.md, 'A {kind}'")
     return module
+
+
+def code_of(source: Path) -> list[Path]:
+    """A method's file, and every file of `zoo` that it imports or that these do, sorted."""
+    found: set[Path] = set()
+    waiting = [source]
+    while waiting:
+        path = waiting.pop()
+        if path in found or path in _CONTRACT or not path.is_file():
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+            waiting += [_ZOO / f"{name[4:]}.py" for name in names if name.startswith("zoo.")]
+    return sorted(found)

@@ -10,7 +10,7 @@ import copy
 import itertools
 import math
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +27,11 @@ from zoo.method import Method
 
 SIDE = 48
 """Side of the LR image of `trace_method`, in pixels."""
+SIDES = (16, 24, 32)
+"""Sides of the LR images of `trace_growing`: equally far apart."""
+
+_SELECTIONS = frozenset(("index", "index_select", "gather", "embedding"))
+"""Operators that give entries of their first tensor, chosen by others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,7 @@ class Value:
     shape: tuple[int, ...]
     dtype: torch.dtype
     parameter: str = ""
-    """Dotted name of the parameter that it is or is a view of."""
+    """Dotted name of the parameter that it is, or is a view of, or holds entries of."""
 
     @property
     def size(self) -> int:
@@ -163,9 +168,13 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             arguments[argument.name] = options.get(argument.name, given)
         arguments = tree_map_only(Tensor, self.value, arguments)
         out = func(*args, **options)
+        name = func.overloadpacket.__name__
+        if name in _SELECTIONS:
+            chosen_from = next(_values(arguments.values())).parameter
+            self._names[self._storage(out)] = chosen_from
         outputs = [self.value(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         operator = Operator(
-            name=func.overloadpacket.__name__,
+            name=name,
             overload=str(func),
             layer=self._layers[-1],
             arguments=arguments,
@@ -176,9 +185,16 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-def _on_meta(module: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers have shapes only; no weight is copied on the way."""
+def _on_meta(module: nn.Module, sight_of: torch.dtype | None) -> nn.Module:
+    """A copy whose parameters and buffers have shapes only; no weight is copied on the way.
+
+    Where the dtype of images is given, modules that have a `sight` are replaced by it.
+    """
     memo: dict[int, Any] = {}
+    for part in module.modules() if sight_of else ():
+        sight = getattr(part, "sight", None)
+        if sight is not None:
+            memo[id(part)] = sight().to("meta", sight_of)
     for tensor in itertools.chain(module.parameters(), module.buffers()):
         shape = torch.empty_like(tensor, device="meta")
         is_parameter = isinstance(tensor, nn.Parameter)
@@ -186,17 +202,23 @@ def _on_meta(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo).to("meta")
 
 
-def trace(module: nn.Module, x: Tensor) -> Graph:
+def trace(module: nn.Module, x: Tensor, *, sight: bool = False) -> Graph:
     """What a module's forward pass does to an input like x, of which shape and dtype matter.
 
     The module itself is left as it is, and where it is.
+
+    Args:
+        module: what is run.
+        x: its input.
+        sight: whether only how far it looks is asked for: modules that cannot be followed there
+            and have a `sight` (`zoo.method.Method`) are then traced as the network that it gives.
 
     Raises:
         InputError: the forward pass needs values, leaves torch, or fails.
     """
     given = torch.empty_like(x, device="meta", requires_grad=False)
     try:
-        copied = _on_meta(module)
+        copied = _on_meta(module, x.dtype if sight else None)
         tracer = _Tracer(copied)
         described = tracer.value(given)
         with torch.no_grad(), tracer:
@@ -220,7 +242,12 @@ def trace(module: nn.Module, x: Tensor) -> Graph:
 
 
 def trace_method(
-    method: Method, module: nn.Module, scale: int, size: tuple[int, int] = (SIDE, SIDE)
+    method: Method,
+    module: nn.Module,
+    scale: int,
+    size: tuple[int, int] = (SIDE, SIDE),
+    *,
+    sight: bool = False,
 ) -> Graph:
     """The graph of a method's module, given LR of `size` (rows, columns), interpolated if it is.
 
@@ -230,4 +257,28 @@ def trace_method(
     planes = 3 if method.channels == "RGB" else 1
     factor = scale if method.takes == "interpolated" else 1
     shape = (1, planes, *(factor * side for side in size))
-    return trace(module, torch.empty(shape, dtype=precision(module), device="meta"))
+    return trace(module, torch.empty(shape, dtype=precision(module), device="meta"), sight=sight)
+
+
+def trace_growing(method: Method, module: nn.Module, scale: int) -> tuple[Graph, Graph, Graph]:
+    """The graphs of a method's module, given square LR of SIDES, for `per_pixel`.
+
+    Raises:
+        InputError: as `trace`.
+    """
+    first, second, third = (trace_method(method, module, scale, (n, n)) for n in SIDES)
+    return first, second, third
+
+
+def per_pixel(counts: Iterable[int]) -> float:
+    """What an LR pixel adds to a count, inside an image: that of SIDES, in order.
+
+    A count on n x n pixels is a n^2 + b n + c, where b and c are the borders', on which some
+    methods compute less: what works on patches of 5x5 pixels has (n - 4)^2 of them, one for each
+    pixel. This is a, by the second difference, and so the count's limit on large images.
+
+    >>> per_pixel(7 * (n - 4) ** 2 for n in SIDES)
+    7.0
+    """
+    first, second, third = counts
+    return (first - 2 * second + third) / (2 * (SIDES[1] - SIDES[0]) ** 2)

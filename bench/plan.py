@@ -13,6 +13,7 @@ import torch
 
 from bench import costs, metrics, weights
 from bench.datasets import Dataset
+from bench.folder import code_of
 from bench.inference import DEFAULT, Inference
 from bench.machine import device_name
 from bench.protocol import Protocol
@@ -36,6 +37,11 @@ _SHARED_CODE = (
 """Code whose change may change any number, so that what it measured is measured anew."""
 _COST_CODE = (BENCH / "roofline.py", costs.FOLDER / "multiplies.py")
 """Code that costs share."""
+
+
+@lru_cache
+def _method_code(source: Path) -> str:
+    return _hash_of(tuple(code_of(source)))
 
 
 @lru_cache
@@ -84,7 +90,7 @@ class Unit:
         facts = {
             "method": self.method.name,
             "settings": dict(self.method.settings),
-            "method code": _hash_of((self.method.source,)),
+            "method code": _method_code(self.method.source),
             "weights": [self.chosen.label, self.chosen.sha256],
             "scale": self.scale,
             "dataset": [self.dataset.name, self.dataset.sha256] if self.dataset else [],

@@ -226,7 +226,8 @@ class _Needs:
             if self._margin is not None:
                 return self._margin, 1
             shape = (1, x.shape[1], SIDE, SIDE)
-            found = field(trace(self._network, torch.empty(shape, dtype=x.dtype, device="meta")))
+            like = torch.empty(shape, dtype=x.dtype, device="meta")
+            found = field(trace(self._network, like, sight=True))
             return found.margin, found.step
 
         return self._once(self._fields, x, find)

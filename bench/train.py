@@ -8,7 +8,6 @@ other; anything else is refused.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 import json
@@ -32,6 +31,7 @@ from torch import Tensor
 import zoo
 from bench import images, machine, weights
 from bench.datasets import Dataset
+from bench.folder import code_of
 from bench.plan import choose
 from bench.progress import Progress, Stages
 from bench.result import write_whole
@@ -44,9 +44,6 @@ if sys.platform != "win32":
     import resource
 
 _CPU = torch.device("cpu")
-_ZOO = Path(zoo.__file__).parent
-_CONTRACT = (_ZOO / "method.py", _ZOO / "errors.py")
-"""Code that no weights depend on."""
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".mat")
 
 
@@ -97,26 +94,9 @@ class Training:
             "data": [[dataset.name, dataset.sha256] for dataset in self.data],
             "start": [*start, self.start.chosen.sha256] if self.start else [],
             "seed": self.seed,
-            "code": {path.name: images.sha256_of(path) for path in code_of(self.method)},
+            "code": {path.name: images.sha256_of(path) for path in code_of(self.method.source)},
         }
         return {key: v if isinstance(v, str) else json.dumps(v) for key, v in facts.items()}
-
-
-def code_of(method: Method) -> list[Path]:
-    """The method's file, and every file of `zoo` that it imports or that these do, sorted."""
-    found: set[Path] = set()
-    waiting = [method.source]
-    while waiting:
-        path = waiting.pop()
-        if path in found or path in _CONTRACT or not path.is_file():
-            continue
-        found.add(path)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-            waiting += [_ZOO / f"{name[4:]}.py" for name in names if name.startswith("zoo.")]
-    return sorted(found)
 
 
 def recipe_of(method: Method, name: str) -> Recipe:

@@ -103,6 +103,13 @@ class Patches(nn.Module):
         out[..., s : (rows - 1) * s, s : (columns - 1) * s] += average_overlapping(patches, s)
         return out
 
+    def sight(self) -> nn.Module:
+        """A network that looks as far: 3 LR pixels to each side, on the grid of LR."""
+        s = self.scale
+        return nn.Sequential(
+            nn.Conv2d(1, 1, WINDOW * s, s), nn.ConvTranspose2d(1, 1, PATCH * s, s), nn.ZeroPad2d(s)
+        )
+
     def missing(self, described: Tensor) -> Tensor:
         """What interpolation lacks in patches of features (N, d): (N, 9 s^2), in blocks."""
         raise NotImplementedError
@@ -394,6 +401,28 @@ def _build(name: str, scale: int, settings: Settings) -> nn.Module:
     return AnchoredRegression(scale, atoms)
 
 
+def _multiplies(name: str, scale: int, settings: Settings) -> float:
+    """Of a patch, and so of each LR pixel inside an image.
+
+    Gradients and PCA are one convolution; then come the search for atoms, their weights, and the
+    regression or the sum of weighted HR parts.
+    """
+    d, size, atoms = _FEATURES[scale], (PATCH * scale) ** 2, int(settings["atoms"])
+    features, search, regression = d * (WINDOW * scale) ** 2, d * atoms, d * size
+    if name == "gr":
+        return features + regression
+    if name in ("anr", "a-plus"):
+        return features + search + regression
+    if name == "k-svd":
+        return features + int(settings["sparsity"]) * (search + size)
+    n = int(settings["neighbours"])
+    if name == "ne-lle":  # the factor of the Gram matrix, and two triangular solves
+        weights = (n**3 - n) // 6 + n * (n - 1)
+    else:  # correlations with the neighbours; what a step does to the inverse, and to them
+        weights = n * d + _EFFORT.steps * _EFFORT.slots * (_EFFORT.slots + n)
+    return features + search + n * n * d + weights + n * size
+
+
 def _weights(name: str) -> Iterator[Weights]:
     """What there is for a method: learned here, and published."""
     owner = "a-plus" if name == "a-plus" else "k-svd"
@@ -434,11 +463,13 @@ def method(name: str) -> Method:
         channels="luma",
         settings=_SETTINGS[name],
         scales=tuple(_FEATURES),
+        smallest=WINDOW,
         build=partial(_build, name),
         convert=convert,
         converts=(layout,) if layout else (),
         default_weights="t91" if name == "a-plus" else "timofte",
         weights=tuple(_weights(name)),
+        multiplies=partial(_multiplies, name),
         recipes=(
             Recipe(
                 name="t91",

@@ -89,7 +89,10 @@ class Method:
 
     `build(scale, settings)` gives a module that maps float tensors (N, C, h, w) in [0, 1] to
     (N, C, scale*h, scale*w), or to the same size where it takes interpolated LR, for any
-    h, w >= 1, on the device that its parameters are on, and reads no global state.
+    h, w >= `smallest`, on the device that its parameters are on, and reads no global state.
+
+    Tiles find on the graph how far it looks. Where they cannot, since it makes a list of patches of
+    the image, the module has a method `sight()`, which gives a network that looks as far.
     """
 
     name: str
@@ -107,6 +110,8 @@ class Method:
     """What a setting may be; one that is not named here may be any integer >= 1."""
     scales: tuple[int, ...] = ()
     """The scales that the method has; empty where it has them all."""
+    smallest: int = 1
+    """Least side of LR, in pixels; of smaller ones the module raises an InputError."""
     weights: tuple[Weights, ...] = ()
     default_weights: str = ""
     """Tag that the name alone stands for; empty where nothing is published."""

@@ -23,12 +23,15 @@ of the first penalty, are taken to be at it."""
 
 @dataclass(frozen=True)
 class Effort:
-    """What a problem takes on average. On the meta device, where nothing has a value, each takes
-    so much, so that what is counted there is what is computed."""
+    """What a problem takes on average.
+
+    On the meta device, where nothing has a value, each takes so much, so that what is counted
+    there is what is computed.
+    """
 
     steps: int
     slots: int
-    """Active atoms, over a problem's steps, with those of the others that are computed beside it."""
+    """Places for active atoms at each step: as many as the problems solved together need."""
 
 
 def solve(

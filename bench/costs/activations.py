@@ -1,27 +1,29 @@
-"""Activations: how many numbers the convolutions put out.
+"""Activations: how many numbers the convolutions and matrix products put out.
 
 Radosavovic et al.: Designing Network Design Spaces, CVPR 2020, section 3.2: the size of the output
-tensors of all convolutions, which time on an accelerator follows more closely than multiplies.
+tensors of all convolutions, which time on an accelerator follows more closely than multiplies. A
+matrix product is a 1x1 convolution of what it is given as rows, so that it belongs to them.
 """
 
 from __future__ import annotations
 
 from bench.costs import OUTPUT_720P, Cost, Subject
-from bench.graph import SIDE, trace_method
+from bench.costs.multiplies import PRODUCTS
+from bench.graph import per_pixel, trace_growing
 
 TIMED = False
 UNITS = {"activations_720p": "M"}
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """Elements of all convolutions' outputs, for an output of 1280x720.
+    """Elements of all these outputs, for an output of 1280x720, as if it had no border.
 
     Raises:
         InputError: the forward pass cannot be traced.
     """
-    graph = trace_method(subject.method, subject.module, subject.scale)
-    elements = sum(operator.out.size for operator in graph.operators
-                   if operator.name == "convolution")  # fmt: skip
+    elements = per_pixel(
+        sum(operator.out.size for operator in graph.operators if operator.name in PRODUCTS)
+        for graph in trace_growing(subject.method, subject.module, subject.scale)
+    )
     rows, columns = OUTPUT_720P
-    share = rows * columns / (SIDE * subject.scale) ** 2
-    return {"activations_720p": Cost(elements * share / 1e6)}
+    return {"activations_720p": Cost(elements * rows * columns / subject.scale**2 / 1e6)}

@@ -1,12 +1,19 @@
 """Multiplications, counted by operator on the graph that really runs.
 
-The convention: one multiply per multiply-accumulate of convolutions and matrix products;
-`multiplies_*` holds these. Multiplications of single elements (normalisation, residual scaling,
-PReLU's slope, an interpolation written as weighted sums) are counted apart as
-`elementwise_multiplies_*`, and what the protocol's interpolation needs before a method that takes
-interpolated LR as `interpolation_multiplies_*`. Additions, biases and activations count nothing,
-as in the literature. An operator that is not in the table raises: nothing is taken to be free
-that was not looked at.
+The convention: one multiply per multiply-accumulate of convolutions, matrix products, weighted sums
+of rows and linear solves; `multiplies_*` holds these. Multiplications and divisions of single
+elements (normalisation, residual scaling, PReLU's slope, an interpolation written as weighted
+sums) are counted apart as `elementwise_multiplies_*`, and what the protocol's interpolation needs
+before a method that takes interpolated LR as `interpolation_multiplies_*`. Additions, biases,
+activations, roots, comparisons and searches count nothing, as in the literature. An operator that
+is not in the table raises: nothing is taken to be free that was not looked at.
+
+Counts are for each pixel inside an image (`bench.graph.per_pixel`): what a method leaves out at the
+border is not spread over the others. Where the work depends on the image, as it does for sparse
+coding, a pass on shapes alone does what the method's file states as the mean. The Cholesky
+factor of n equations takes j multiplies for each entry of its row or column j, counted from 0, so
+(n^3 - n) / 6, and divides the n (n - 1) / 2 entries below its diagonal; each of the two triangular
+solves takes n (n - 1) / 2 multiplies and n divisions.
 
 `multadds_720p` is the literature's figure for an output of 1280x720. It differs from
 `multiplies_720p` only where a convolution is transposed: the tables that print it take one for a
@@ -19,15 +26,15 @@ Cascading Residual Network, ECCV 2018), are counted so; it truly takes 2.9, 1.3 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bench.costs import OUTPUT_720P, Cost, Subject
-from bench.graph import SIDE, Graph, Operator, trace, trace_method
+from bench.graph import SIDES, Graph, Operator, per_pixel, trace, trace_growing
 from zoo.errors import InputError
 from zoo.resample import imresize
 
@@ -62,7 +69,7 @@ def convolution_multiplies(
 
 
 class Operands(NamedTuple):
-    """What a convolution or matrix product calls its operands."""
+    """What a convolution, matrix product or weighted sum of rows calls its operands."""
 
     left: str
     right: str
@@ -71,6 +78,7 @@ class Operands(NamedTuple):
     """What it adds; empty where it adds nothing."""
 
 
+_BAG = "per_sample_weights"
 PRODUCTS = {
     "convolution": Operands("input", "weight", "bias"),
     "linear": Operands("input", "weight", "bias"),
@@ -81,29 +89,51 @@ PRODUCTS = {
     "addmm": Operands("mat1", "mat2", "self"),
     "baddbmm": Operands("batch1", "batch2", "self"),
     "addmv": Operands("mat", "vec", "self"),
+    "_embedding_bag": Operands(_BAG, "weight"),
+    "_embedding_bag_forward_only": Operands(_BAG, "weight"),
 }
-"""Convolutions and matrix products: one multiply per multiply-accumulate."""
+"""Convolutions, matrix products, weighted sums of rows: one multiply per multiply-accumulate."""
+
+
+def _entries(operator: Operator, of_order: Callable[[int], int]) -> int:
+    """Sum over an output's columns and over all systems, each of n equations: `of_order(n)`."""
+    *systems, order, columns = operator.out.shape
+    solves = operator.name == "cholesky_solve"
+    return math.prod(systems) * of_order(order) * (columns if solves else 1)
+
+
+SOLVES: dict[str, tuple[Callable[[int], int], Callable[[int], int]]] = {
+    "linalg_cholesky_ex": (lambda n: (n**3 - n) // 6, lambda n: n * (n - 1) // 2),
+    "cholesky_solve": (lambda n: n * (n - 1), lambda n: 2 * n),
+}
+"""Multiplies and divisions of n linear equations, or for each of their right-hand sides."""
 
 # fmt: off
 ELEMENTWISE = frozenset((
-    "mul", "mul_", "div", "div_", "square", "square_", "addcmul", "addcmul_",
+    "mul", "mul_", "div", "div_", "reciprocal", "square", "square_", "addcmul", "addcmul_",
     "prelu", "_prelu_kernel", "leaky_relu", "leaky_relu_",
     "native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
     "native_layer_norm", "native_group_norm",
 ))
 """One multiply per output element."""
 
+SQUARES = {"pow": "exponent", "linalg_vector_norm": "ord"}
+"""One multiply per input element where this argument is 2; else unknown."""
+
 SCALED_ADDITIONS = frozenset(("add", "add_", "sub", "sub_", "rsub"))
 """One multiply per output element where `alpha` is given and is not 1; else free."""
 
 FREE = frozenset((
     "relu", "relu_", "tanh", "tanh_", "sigmoid", "sigmoid_", "clamp", "clamp_", "clamp_min",
-    "gelu", "silu", "silu_", "elu", "exp", "_softmax",
-    "clamp_max", "hardtanh", "hardtanh_", "neg", "abs", "maximum", "minimum", "round", "floor",
-    "max_pool2d_with_indices", "sum", "mean", "amax", "amin",
+    "gelu", "silu", "silu_", "elu", "exp", "_softmax", "sqrt",
+    "clamp_max", "hardtanh", "hardtanh_", "neg", "abs", "abs_", "maximum", "minimum", "round",
+    "floor", "max_pool2d_with_indices", "avg_pool2d", "sum", "mean", "amax", "amin",
+    "max", "min", "argmax", "argmin", "topk", "sort",
+    "eq", "ne", "gt", "ge", "lt", "le", "where", "bitwise_or_",
     "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze",
     "squeeze", "select", "slice", "narrow", "split", "split_with_sizes", "chunk", "unbind",
-    "alias", "detach", "detach_", "as_strided", "unfold",
+    "alias", "detach", "detach_", "as_strided", "unfold", "diagonal", "diag_embed",
+    "im2col", "col2im", "index", "scatter", "scatter_",
     "clone", "copy_", "_to_copy", "contiguous", "cat", "stack", "repeat", "flip", "rot90",
     "index_select", "roll",
     "constant_pad_nd", "replication_pad2d", "reflection_pad2d", "gather",
@@ -112,12 +142,14 @@ FREE = frozenset((
     "full", "full_like", "fill_", "zero_", "scalar_tensor", "arange", "linspace", "lift_fresh",
     "dropout", "native_dropout",
 ))
-"""No multiplications: activations, additions, sums, views, copies and padding."""
+"""No multiplications: activations, comparisons, additions, sums, views, copies and padding."""
 # fmt: on
 
 
 def products(operator: Operator) -> int:
-    """Multiplies of a convolution or matrix product; 0 for anything else."""
+    """Multiplies of what is in PRODUCTS or SOLVES; 0 for anything else."""
+    if operator.name in SOLVES:
+        return _entries(operator, SOLVES[operator.name][0])
     if operator.name not in PRODUCTS:
         return 0
     names = PRODUCTS[operator.name]
@@ -125,11 +157,17 @@ def products(operator: Operator) -> int:
     if operator.name == "convolution":
         transposed = operator.arguments["transposed"]
         return convolution_multiplies(left.shape, right.shape, operator.out.shape, transposed)
+    if names.left == _BAG:
+        return left.size * int(right.shape[1]) if left else 0
     return operator.out.size * int(left.shape[-1])
 
 
 def elementwise(operator: Operator) -> int:
-    """Multiplies of single elements; 0 for anything else."""
+    """Multiplies and divisions of single elements; 0 for anything else."""
+    if operator.name in SOLVES:
+        return _entries(operator, SOLVES[operator.name][1])
+    if operator.name in SQUARES:
+        return operator.tensors[0].size
     scales = operator.name in SCALED_ADDITIONS and operator.arguments["alpha"] != 1
     return operator.out.size if operator.name in ELEMENTWISE or scales else 0
 
@@ -137,7 +175,10 @@ def elementwise(operator: Operator) -> int:
 def is_known(operator: Operator) -> bool:
     """Whether it is in one of the tables."""
     name = operator.name
-    return name in PRODUCTS or name in ELEMENTWISE or name in SCALED_ADDITIONS or name in FREE
+    if name in SQUARES:
+        return bool(operator.arguments[SQUARES[name]] == 2)
+    tables = (PRODUCTS, SOLVES, ELEMENTWISE, SCALED_ADDITIONS, FREE)
+    return any(name in table for table in tables) and "reduce" not in operator.arguments
 
 
 def multadds(operator: Operator) -> int:
@@ -167,15 +208,42 @@ class Layer:
     """A row of a network's table of layers: what multiplies, and how much of it."""
 
     path: str
-    """Dotted path of the module; empty at the top."""
+    """Dotted path of the module, or of the parameter where none but the whole runs it."""
     kind: str
-    """`convolution`, `transposed convolution`, or `matrix product`."""
+    """`convolution`, `transposed convolution`, `matrix product`, `weighted sum`, `linear solve`."""
     weight: tuple[int, ...]
-    """Shape of the weight, or of a matrix product's second operand."""
+    """Shape of the weight, or of one matrix product's second operand; empty for a solve."""
     output: tuple[int, ...]
+    """Shape of one output: (N, C, H, W) of a convolution; else without what images make longer."""
     multiplies: int
     """Of all its calls, for the input that was traced."""
+    elements: int
+    """Of all its outputs."""
     calls: int = 1
+
+
+def _layer(operator: Operator) -> Layer:
+    """The row of one operator of PRODUCTS or SOLVES."""
+    name, output, kind, path = operator.name, operator.out.shape, "linear solve", operator.layer
+    weight: tuple[int, ...] = ()
+    if name in PRODUCTS:
+        kind = "weighted sum" if PRODUCTS[name].left == _BAG else "matrix product"
+        right = operator.arguments[PRODUCTS[name].right]
+        weight, path = right.shape, path or right.parameter
+    if name == "convolution":
+        kind = "transposed convolution" if operator.arguments["transposed"] else "convolution"
+    elif name in ("bmm", "baddbmm", *SOLVES):
+        weight, output = weight[-2:], output[-2:]
+    else:
+        output = output[-1:]
+    return Layer(
+        path=path,
+        kind=kind,
+        weight=weight,
+        output=output,
+        multiplies=products(operator),
+        elements=operator.out.size,
+    )
 
 
 def per_layer(graph: Graph) -> list[Layer]:
@@ -185,22 +253,18 @@ def per_layer(graph: Graph) -> list[Layer]:
     """
     found: dict[tuple[object, ...], Layer] = {}
     for operator in graph.operators:
-        if operator.name not in PRODUCTS:
-            continue
-        kind = "matrix product"
-        weight = operator.arguments[PRODUCTS[operator.name].right].shape
-        if operator.name == "convolution":
-            kind = "transposed convolution" if operator.arguments["transposed"] else "convolution"
-        row = (operator.layer, kind, weight, operator.out.shape)
-        before = found.get(row)
-        found[row] = Layer(
-            path=operator.layer,
-            kind=kind,
-            weight=weight,
-            output=operator.out.shape,
-            multiplies=products(operator) + (before.multiplies if before else 0),
-            calls=1 + (before.calls if before else 0),
-        )
+        if operator.name in PRODUCTS or operator.name in SOLVES:
+            layer = _layer(operator)
+            row = (layer.path, layer.kind, layer.weight, layer.output)
+            if row in found:
+                before = found[row]
+                layer = replace(
+                    layer,
+                    multiplies=before.multiplies + layer.multiplies,
+                    elements=before.elements + layer.elements,
+                    calls=before.calls + 1,
+                )
+            found[row] = layer
     return list(found.values())
 
 
@@ -216,7 +280,7 @@ class _Interpolation(nn.Module):
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """The quantities of UNITS; counted on shapes alone, on LR of 48x48 pixels.
+    """The quantities of UNITS; counted on shapes alone, for each pixel inside an image.
 
     Raises:
         InputError: the forward pass needs values, or leaves torch, so that it cannot be counted;
@@ -224,30 +288,34 @@ def measure(subject: Subject) -> dict[str, Cost]:
         UnknownOperatorError: it uses an operator that is in none of the tables.
     """
     scale, method = subject.scale, subject.method
-    graph = trace_method(method, subject.module, scale)
-    check(graph)
-    given = [value.shape[2:] for value in graph.outputs]
-    if given != [(scale * SIDE, scale * SIDE)]:
-        raise InputError(
-            f"{method.name} gave {given or 'no tensor'} for LR of {SIDE}x{SIDE} px; expected "
-            f"{scale * SIDE}x{scale * SIDE}: mend the method"
-        )
-    interpolation = 0
+    graphs = trace_growing(method, subject.module, scale)
+    for graph, side in zip(graphs, SIDES, strict=True):
+        check(graph)
+        given = [value.shape[2:] for value in graph.outputs]
+        if given != [(scale * side, scale * side)]:
+            raise InputError(
+                f"{method.name} gave {given or 'no tensor'} for LR of {side}x{side} px; expected "
+                f"{scale * side}x{scale * side}: mend the method"
+            )
+
+    def counted(count: Callable[[Operator], int]) -> float:
+        return per_pixel(sum(map(count, graph.operators)) for graph in graphs)
+
+    interpolation = 0.0
     if method.takes == "interpolated":
-        lr = torch.empty(1, graph.input.shape[1], SIDE, SIDE, device="meta")
+        side, channels = SIDES[0], graphs[0].input.shape[1]
+        lr = torch.empty(1, channels, side, side, device="meta")
         before = trace(_Interpolation(scale, method.kernel), lr)
-        interpolation = sum(map(elementwise, before.operators))
-    pixels = SIDE * SIDE
-    per_input = sum(map(products, graph.operators)) / pixels
+        interpolation = sum(map(elementwise, before.operators)) / side**2
+    per_input = counted(products)
     per_output = per_input / scale**2
     rows, columns = OUTPUT_720P
-    literature = sum(map(multadds, graph.operators)) / pixels / scale**2 * rows * columns
-    single = sum(map(elementwise, graph.operators)) / pixels
+    literature = counted(multadds) / scale**2 * rows * columns
     return {
         "multiplies_per_input_px": Cost(per_input / 1e6),
         "multiplies_per_output_px": Cost(per_output / 1e6),
         "multiplies_720p": Cost(per_output * rows * columns / 1e9),
         "multadds_720p": Cost(literature / 1e9),
-        "elementwise_multiplies_per_input_px": Cost(single / 1e6),
-        "interpolation_multiplies_per_input_px": Cost(interpolation / pixels / 1e6),
+        "elementwise_multiplies_per_input_px": Cost(counted(elementwise) / 1e6),
+        "interpolation_multiplies_per_input_px": Cost(interpolation / 1e6),
     }

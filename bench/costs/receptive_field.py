@@ -9,7 +9,8 @@ whatever is found there: a tile that lacks one finds its own edge instead.
 All channels of a tensor are taken to see what any of them sees: where pixels become channels and
 then pixels again with nothing between that mixes channels, the field is larger than it need be.
 What networks hardly do to an image is refused, never guessed at: to crop it, to cut and join it, to
-lay its pixels out anew, to change it through a view.
+lay its pixels out anew, to change it through a view. A method that works on lists of patches, which
+cannot be followed either, names a network that looks as far: the `sight` of its module.
 """
 
 from __future__ import annotations
@@ -346,5 +347,5 @@ def measure(subject: Subject) -> dict[str, Cost]:
     Raises:
         InputError: the forward pass cannot be traced, or the whole image matters.
     """
-    found = field(trace_method(subject.method, subject.module, subject.scale))
+    found = field(trace_method(subject.method, subject.module, subject.scale, sight=True))
     return {"receptive_field": Cost(float(max(found.rows, found.columns)))}

@@ -24,11 +24,12 @@ from bench.costs import (
     receptive_field,
     seconds,
 )
-from bench.costs.multiplies import UnknownOperatorError, per_layer
+from bench.costs.multiplies import SOLVES, UnknownOperatorError, per_layer
 from bench.costs.receptive_field import Field, field
-from bench.graph import Graph, trace
+from bench.graph import Graph, trace, trace_method
 from bench.protocol import load
 from bench.roofline import Ceilings
+from zoo.anchored import Regression, SparseCoding
 from zoo.ensemble import SelfEnsemble
 from zoo.errors import InputError
 from zoo.method import Method
@@ -83,6 +84,27 @@ def test_count_equals_the_closed_form(name: str, scale: int) -> None:
     assert found["multiplies_per_output_px"] == pytest.approx(closed_form(name, scale) / scale**2)
     by_720p = found["multiplies_per_output_px"] * 1280 * 720 / 1e3
     assert found["multiplies_720p"] == pytest.approx(by_720p)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "expected"),
+    [
+        ("gr", 3, 30 * 225 + 30 * 81),
+        ("a-plus", 3, 30 * 225 + 30 * 1024 + 30 * 81),
+        ("k-svd", 2, 28 * 100 + 3 * 28 * 1024 + 3 * 36),
+        ("ne-lle", 3, 30 * 225 + 30 * 1024 + 24 * 24 * 30 + 2300 + 24 * 23 + 24 * 81),
+    ],
+)
+def test_methods_of_patches_multiply_by_hand(name: str, scale: int, expected: int) -> None:
+    assert counted(name, scale)["multiplies_per_input_px"] == expected / 1e6
+
+
+@pytest.mark.parametrize("name", ["k-svd", "a-plus", "ne-lle"])
+def test_what_a_pixel_takes_is_what_a_patch_takes(name: str) -> None:
+    given = subject(name, 2)
+    graph = trace_method(given.method, given.module, 2, (60, 70))
+    taken = sum(map(multiplies.products, graph.operators))
+    assert taken / (56 * 66) == given.method.multiplies(2, given.method.settings)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -186,6 +208,14 @@ def test_layer_counts_by_hand(layer: nn.Module, shape: tuple[int, ...], expected
     assert products(trace(layer, torch.empty(shape))) == expected
 
 
+def rows_summed(weights: Tensor | None) -> Tensor:
+    """Three of ten rows of 7 numbers, six times."""
+    chosen = torch.zeros(6, 3, dtype=torch.long)
+    return functional.embedding_bag(
+        chosen, torch.zeros(10, 7), mode="sum", per_sample_weights=weights
+    )
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
@@ -197,11 +227,61 @@ def test_layer_counts_by_hand(layer: nn.Module, shape: tuple[int, ...], expected
         (lambda: torch.bmm(torch.zeros(2, 3, 4), torch.zeros(2, 4, 5)), 2 * 60),
         (lambda: torch.addmm(torch.zeros(5), torch.zeros(3, 4), torch.zeros(4, 5)), 60),
         (lambda: torch.einsum("ij,jhw->ihw", torch.zeros(3, 4), torch.zeros(4, 5, 6)), 360),
+        (lambda: rows_summed(torch.ones(6, 3)), 6 * 3 * 7),
+        (lambda: rows_summed(None), 0),
     ],
-    ids=["matrices", "vector", "dot", "batched", "broadcast", "bmm", "addmm", "einsum"],
+    ids=[
+        "matrices",
+        "vector",
+        "dot",
+        "batched",
+        "broadcast",
+        "bmm",
+        "addmm",
+        "einsum",
+        "weighted rows",
+        "rows",
+    ],
 )
 def test_matrix_product_counts_by_hand(function: Callable[[], Tensor], expected: int) -> None:
     assert products(graph_of(lambda x: function())) == expected
+
+
+@pytest.mark.parametrize("order", [1, 2, 5, 24])
+def test_a_linear_solve_counts_what_its_loops_do(order: int) -> None:
+    generator = torch.Generator().manual_seed(order)
+    root = torch.rand(order, order, generator=generator, dtype=torch.float64)
+    matrix = root @ root.T + torch.eye(order)
+    right = torch.rand(order, generator=generator, dtype=torch.float64)
+    factor, x = torch.zeros_like(matrix), right.clone()
+    multiplied = divided = solve_multiplied = solve_divided = 0
+    for j in range(order):
+        for i in range(j, order):
+            rest = matrix[i, j]
+            for k in range(j):
+                rest = rest - factor[i, k] * factor[j, k]
+                multiplied += 1
+            factor[i, j] = rest.sqrt() if i == j else rest / factor[j, j]
+            divided += i != j
+    for triangle, order_of_rows in ((factor, range(order)), (factor.T, range(order)[::-1])):
+        for i in order_of_rows:
+            for k in range(i) if triangle is factor else range(i + 1, order):
+                x[i] -= triangle[i, k] * x[k]
+                solve_multiplied += 1
+            x[i] /= triangle[i, i]
+            solve_divided += 1
+    torch.testing.assert_close(x, torch.linalg.solve(matrix, right))
+    graph = graph_of(
+        lambda x: torch.cholesky_solve(x[:, :, :3], torch.linalg.cholesky_ex(x)[0]), 7, order, order
+    )
+    multiplies.check(graph)
+    columns = min(order, 3)
+    assert [f(order) for f in SOLVES["linalg_cholesky_ex"]] == [multiplied, divided]
+    taken = 7 * (multiplied + columns * solve_multiplied)
+    assert sum(map(multiplies.products, graph.operators)) == taken
+    assert added(graph) == taken
+    single = 7 * (divided + columns * solve_divided)
+    assert sum(map(multiplies.elementwise, graph.operators)) == single
 
 
 @pytest.mark.parametrize(
@@ -219,6 +299,16 @@ def test_matrix_product_counts_by_hand(function: Callable[[], Tensor], expected:
         (lambda x: functional.prelu(x, torch.zeros(1, device=x.device)), 24),
         (lambda x: functional.leaky_relu(x, 0.2), 24),
         (nn.BatchNorm2d(2).eval(), 24),
+        (torch.square, 24),
+        (lambda x: x.norm(dim=3), 24),
+        (torch.reciprocal, 24),
+        (torch.sqrt, 0),
+        (lambda x: x.abs_().topk(2).values, 0),
+        (lambda x: x.scatter_(2, x.argmax(2, keepdim=True), -1), 0),
+        (lambda x: torch.where(x > 0, x, x.amax(3, keepdim=True)), 0),
+        (lambda x: x[:, x.new_zeros(5, dtype=torch.long)], 0),
+        (lambda x: functional.fold(functional.unfold(x, 2), (3, 4), 2), 0),
+        (lambda x: functional.avg_pool2d(x, 2), 0),
         (torch.relu, 0),
         (torch.tanh, 0),
         (lambda x: functional.pixel_shuffle(x.reshape(1, 4, 2, 3), 2), 0),
@@ -240,8 +330,11 @@ def test_single_elements_count_by_hand(function: Callable[[Tensor], object], exp
         (lambda x: functional.interpolate(x, scale_factor=2, mode="bicubic"), "bicubic2d"),
         (lambda x: functional.scaled_dot_product_attention(x, x, x), "aten"),
         (lambda x: x.cumsum(0), "cumsum"),
+        (lambda x: x**3, "pow"),
+        (lambda x: x.norm(1, dim=3), "vector_norm"),
+        (lambda x: x.scatter_(2, x.argmax(2, True), -1, reduce="multiply"), "scatter_"),
     ],
-    ids=["fft", "svd", "interpolate", "attention", "cumsum"],
+    ids=["fft", "svd", "interpolate", "attention", "cumsum", "cube", "sum of sizes", "scatter"],
 )
 def test_operator_that_is_in_no_table_is_named(function: Any, operator: str) -> None:
     graph = graph_of(function)
@@ -280,7 +373,7 @@ def test_parameters_are_counted_even_where_nothing_else_can_be() -> None:
 
 
 def test_an_output_of_another_size_than_promised_is_not_counted() -> None:
-    with pytest.raises(InputError, match=r"toy gave .*expected 96x96: mend the method"):
+    with pytest.raises(InputError, match=r"toy gave .*expected 32x32: mend the method"):
         multiplies.measure(toy(lambda x: x[:, :, ::2]))
 
 
@@ -388,6 +481,49 @@ def test_layers_by_hand() -> None:
     assert len(rows) == 4
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "a-plus",
+            [
+                ("features", "convolution", (30, 1, 15, 15), 30 * 225, 30, 1),
+                ("anchors", "matrix product", (30, 1024), 30 * 1024, 1024, 1),
+                ("regressors", "matrix product", (30, 81), 30 * 81, 81, 1),
+            ],
+        ),
+        (
+            "k-svd",
+            [
+                ("features", "convolution", (30, 1, 15, 15), 30 * 225, 30, 1),
+                ("low", "matrix product", (30, 1024), 3 * 30 * 1024, 3 * 1024, 3),
+                ("high", "weighted sum", (1024, 81), 3 * 81, 81, 1),
+            ],
+        ),
+        (
+            "ne-lle",
+            [
+                ("features", "convolution", (30, 1, 15, 15), 30 * 225, 30, 1),
+                ("low", "matrix product", (30, 1024), 30 * 1024, 1024, 1),
+                ("", "matrix product", (30, 24), 24 * 24 * 30, 24 * 24, 1),
+                ("", "linear solve", (), 2300, 24 * 24, 1),
+                ("", "linear solve", (), 24 * 23, 24, 1),
+                ("high", "weighted sum", (1024, 81), 24 * 81, 81, 1),
+            ],
+        ),
+    ],
+)
+def test_layers_of_methods_of_patches_by_hand(name: str, expected: list[object]) -> None:
+    given = subject(name, 3)
+    found = per_layer(trace_method(given.method, given.module, 3, (14, 24)))
+    patches = 10 * 20
+    rows = [
+        (r.path, r.kind, r.weight, r.multiplies / patches, r.elements / patches, r.calls)
+        for r in found
+    ]
+    assert rows == expected
+
+
 @pytest.mark.parametrize("name", ["srcnn-9-1-5", "espcn"])
 def test_layers_add_up_to_the_count(name: str) -> None:
     given = subject(name, 2)
@@ -458,6 +594,23 @@ def test_a_fixed_filter_is_no_parameter_and_a_normalised_one_is_all_it_is_made_o
     assert parameters_of(Fixed()) == (18 + 2 + 2, 18 + 2 + 2, 18 + 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "scale", "expected"),
+    [
+        ("gr", 2, 28 * 100 + 28 * 36),
+        ("a-plus", 3, 30 * 225 + 1024 * 30 + 1024 * 30 * 81),
+        ("anr", 4, 30 * 400 + 1024 * 30 + 1024 * 30 * 144),
+        ("k-svd", 3, 30 * 225 + 1024 * (30 + 81)),
+        ("ne-lle", 2, 28 * 100 + 1024 * (28 + 36)),
+    ],
+)
+def test_dictionaries_and_regressors_are_parameters_that_products_use(
+    name: str, scale: int, expected: int
+) -> None:
+    found = {key: cost.value for key, cost in parameters.measure(subject(name, scale)).items()}
+    assert found == dict.fromkeys(("parameters", "conv_parameters", "conv_weights"), expected)
+
+
 # Additions
 
 
@@ -495,6 +648,11 @@ def test_additions_by_hand(layer: nn.Module, shape: tuple[int, ...], expected: i
         (lambda x: x.sum(), 23),
         (lambda x: x.mean((2, 3)), 2 * 11),
         (lambda x: torch.addcmul(x, x, x), 24),
+        (lambda x: x.norm(dim=3), 2 * 3 * 3),
+        (lambda x: functional.avg_pool2d(x, 2), 2 * 2 * 3),
+        (lambda x: functional.fold(functional.unfold(x, 2), (3, 4), 2), 2 * (4 * 6 - 12)),
+        (lambda x: functional.fold(functional.unfold(x, 1, stride=2), (3, 4), 1, stride=2), 0),
+        (lambda x: rows_summed(torch.ones(6, 3, device=x.device)), 6 * 2 * 7),
         (torch.relu, 0),
     ],
 )
@@ -548,6 +706,8 @@ def test_additions_of_espcn_equal_its_multiplies_since_each_layer_has_a_bias() -
         ("espcn", 2, (64 + 32 + 4) * 640 * 360),
         ("espcn", 4, (64 + 32 + 16) * 320 * 180),
         ("bicubic", 2, 0),
+        ("a-plus", 4, (30 + 1024 + 144) * 320 * 180),
+        ("k-svd", 2, (28 + 3 * 1024 + 36) * 640 * 360),
     ],
 )
 def test_activations_by_hand(name: str, scale: int, expected: int) -> None:
@@ -669,6 +829,8 @@ FIELDS: dict[str, Callable[[], list[nn.Module]]] = {
     "channels": lambda: [conv(1, 4, 3), Toy(channels), conv(1, 1, 3)],
     "blocks": lambda: [conv(1, 4, 3), Residual(), Residual(), conv(4, 1, 3)],
     "ensemble": lambda: [SelfEnsemble(nn.Sequential(conv(1, 4, 3), nn.PixelShuffle(2)))],
+    "patches": lambda: [SparseCoding(2, 20, 3)],
+    "patches, ensemble": lambda: [SelfEnsemble(Regression(2)), conv(1, 1, 3)],
     "ensemble, lopsided": lambda: [SelfEnsemble(nn.ConvTranspose2d(1, 1, (5, 3), 2, (2, 1), 1))],
 }  # fmt: skip
 fields = pytest.mark.parametrize("name", list(FIELDS))
@@ -688,7 +850,8 @@ def picture(*shape: int) -> Tensor:
 
 
 def found_field(net: nn.Module, *size: int) -> Field:
-    return field(trace(net, torch.empty(1, 1, *(size or (36, 36)), dtype=torch.float64)))
+    x = torch.empty(1, 1, *(size or (36, 36)), dtype=torch.float64)
+    return field(trace(net, x, sight=True))
 
 
 def reached(net: nn.Module, dim: int, size: int) -> int:
@@ -732,7 +895,8 @@ def differences(net: nn.Module, margin: int, step: int) -> list[float]:
     return found
 
 
-SAME_SIZE = [name for name in FIELDS if name != "valid"]
+SAME_SIZE = [name for name in FIELDS if name not in ("valid", "patches", "patches, ensemble")]
+"""Patches, of which the first of these tiles holds none, are put to the test in test_tiles.py."""
 
 
 @pytest.mark.parametrize("name", SAME_SIZE)
@@ -768,6 +932,7 @@ def test_field_does_not_depend_on_the_image_that_is_traced(name: str) -> None:
         ("reflect, lopsided", Field(8, 8, 7, 1)),  # the first pixel mirrors the fifth, which sees 3
         ("reflect, lopsided, flipped", Field(8, 8, 7, 1)),
         ("flipped", Field(6, 6, 4, 1)),
+        ("patches", Field(14, 14, 7, 2)),  # 3 LR pixels, and the rest of that of the pixel kept
     ],
 )
 def test_field_by_hand(name: str, expected: Field) -> None:
@@ -792,6 +957,9 @@ def test_a_tile_must_hold_what_is_read_on_the_way_though_nothing_is_found_there(
         ("espcn+", 3, 9),
         ("bicubic", 2, 1),
         ("vdsr", 2, 41),
+        ("a-plus", 3, 21),
+        ("k-svd", 4, 28),
+        ("ne-lle+", 2, 14),
     ],
 )
 def test_receptive_field_of_a_method(name: str, scale: int, expected: int) -> None:

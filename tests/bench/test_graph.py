@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 import zoo
-from bench.graph import Graph, trace, trace_method
+from bench.graph import SIDES, Graph, per_pixel, trace, trace_growing, trace_method
 from zoo.errors import InputError
 
 FLOAT = 4
@@ -153,6 +153,21 @@ def test_a_parameter_has_its_name_and_so_has_a_view_of_it() -> None:
     assert (bias.parameter, weight.parameter) == ("0.bias", "0.weight")
     assert weight.shape == (3, 5)
     assert graph.input.parameter == graph.outputs[0].parameter == ""
+
+
+def test_chosen_entries_of_a_parameter_have_its_name_and_what_is_made_of_them_has_not() -> None:
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.zeros(9, 4))
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            which = x.argmax(-1)
+            chosen = [self.table[which], self.table.index_select(0, which), x[which]]
+            return [*chosen, chosen[0][:, 1:].mT, chosen[0] + 1]
+
+    found = trace(Chooses(), torch.empty(5, 9))
+    assert [value.parameter for value in found.outputs] == ["table", "table", "", "table", ""]
 
 
 def test_only_parameters_that_ran_are_listed_shared_ones_once() -> None:
@@ -330,3 +345,44 @@ def test_a_method_may_be_given_another_size() -> None:
     method, _ = zoo.load("espcn")
     graph = trace_method(method, method.build(2, method.settings), 2, (5, 7))
     assert graph.outputs[0].shape == (1, 1, 10, 14)
+
+
+# What is counted inside an image
+
+
+def test_a_pixel_counts_what_it_adds_inside_the_image() -> None:
+    assert per_pixel(7 * (n - 4) ** 2 + 3 * n + 11 for n in SIDES) == 7
+    assert per_pixel(n**2 for n in SIDES) == 1
+
+
+def test_growing_images_are_square_lr() -> None:
+    method, _ = zoo.load("srcnn-9-1-5")
+    graphs = trace_growing(method, method.build(3, method.settings), 3)
+    assert [graph.input.shape for graph in graphs] == [(1, 1, 3 * n, 3 * n) for n in SIDES]
+
+
+# How far a module looks, where it says so
+
+
+class Shuffled(nn.Module):
+    """Says that it looks a pixel to each side; so it does, through a list of pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x).flatten().reshape(x.shape)
+        return out
+
+    def sight(self) -> nn.Module:
+        return nn.Conv2d(1, 1, 3, padding=1)
+
+
+def test_sight_stands_for_the_module_that_has_it_and_for_nothing_else() -> None:
+    net = nn.Sequential(nn.ReLU(), Shuffled()).double()
+    x = torch.empty(1, 1, 9, 9, dtype=torch.float64)
+    assert names(trace(net, x, sight=True)) == ["relu", "convolution"]
+    assert names(trace(net, x)) == ["relu", "convolution", "view", "view"]
+    assert names(trace(net[1], x, sight=True)) == ["convolution"]
+    assert isinstance(net[1], Shuffled)

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 import zoo
 from bench import tiles
 from bench.graph import trace
+from bench.inference import Inference
+from bench.network import prepare
 from bench.tiles import Tiled, cuts, default_bound, extent, out_of_memory, parse_bytes
+from bench.weights import fresh
 from zoo.ensemble import SelfEnsemble
 from zoo.errors import InputError
 from zoo.srcnn import SRCNN
@@ -319,12 +322,48 @@ def test_every_method_gives_the_whole_image(name: str) -> None:
         torch.manual_seed(scale)
         run = method.build(scale, method.settings).double().eval()
         redraw(run, exact=False)
-        x = torch.rand(1, 3 if method.channels == "RGB" else 1, 14, 47, dtype=torch.float64)
+        x = torch.rand(1, 3 if method.channels == "RGB" else 1, 24, 48, dtype=torch.float64)
         whole = run(x)
         spy = Spy(run)
         found = Tiled(spy, run, scale if method.takes == "LR" else 1, 6)(x)
         assert len(spy.seen) > 1
         assert (found - whole).abs().max() <= 1e-12 * whole.abs().max()
+
+
+@pytest.mark.parametrize("tile", [16, 32])
+@pytest.mark.parametrize("name", ["a-plus", "k-svd", "ne-lle", "gr+"])
+def test_methods_of_patches_give_the_whole_image(name: str, tile: int) -> None:
+    method, _ = zoo.load(name)
+    for scale in (2, 3):
+        run = fresh(method, scale)
+        run = method.wrap(run) if method.wrap else run
+        x = torch.rand(1, 1, 60 * scale, 52 * scale, generator=torch.Generator().manual_seed(scale))
+        whole = run(x)
+        found = prepare(run, Inference(tile=tile), 1, CPU)(x)
+        # Sums of patches are rounded as their places in the tensor have it: by units in the last.
+        assert (found - whole).abs().max() <= 8 * torch.finfo(torch.float32).eps
+        assert (whole - x).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["a-plus", "k-svd", "ne-lle"])
+def test_an_lr_pixel_less_of_margin_shows_where_patches_are_averaged(name: str) -> None:
+    method, _ = zoo.load(name)
+    run = fresh(method, 3)
+    x = torch.rand(1, 1, 60, 48, generator=torch.Generator().manual_seed(1))
+    whole = run(x)
+    margin, differences = 3 * 3, []
+    for less in (0, 3):  # the first kept row begins an LR pixel
+        start = 30 - margin + less
+        found = run(x[..., start:, :].clone())[..., 30 - start :, :]
+        differences.append((found - whole[..., 30:, :]).abs().max())
+    assert differences[0] <= 8 * torch.finfo(torch.float32).eps
+    assert differences[1] > 1e-3
+
+
+def test_patches_that_do_not_fit_are_refused_in_tiles_too() -> None:
+    run = fresh(zoo.load("gr")[0], 3)
+    with pytest.raises(InputError, match="holds no patch"):
+        prepare(run, Inference(tile=16), 1, CPU)(torch.rand(1, 1, 12, 300))
 
 
 def test_no_tiles_where_the_whole_image_matters() -> None:
@@ -357,7 +396,9 @@ def test_a_network_that_cannot_be_traced_runs_whole_unless_a_bound_is_asked_for(
 
 def test_what_the_graph_says_is_found_once_for_all_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     traced = []
-    monkeypatch.setattr(tiles, "trace", lambda *given: traced.append(1) or trace(*given))
+    monkeypatch.setattr(
+        tiles, "trace", lambda *given, **how: traced.append(1) or trace(*given, **how)
+    )
     run = nn.Conv2d(1, 1, 3, padding=1)
     first = Tiled(run, run, 1, 8)
     for one in (first, copy.deepcopy(first), first):

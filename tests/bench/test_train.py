@@ -24,6 +24,7 @@ from skimage.color import rgb2ycbcr
 
 import zoo
 from bench import cli, datasets, train
+from bench.folder import code_of
 from bench.progress import Progress, Stages
 
 TOY = '''
@@ -242,7 +243,7 @@ def test_the_code_that_weights_depend_on_is_followed(toy: Path, line: str) -> No
     toy.write_text(f"def inside():\n    {line}\n    from zoo.srcnn import SRCNN\n")
     folder = Path(zoo.__file__).parent
     expected = {toy, folder / "ensemble.py", folder / "srcnn.py"}
-    assert set(train.code_of(method)) == expected
+    assert set(code_of(method.source)) == expected
 
 
 def test_settings_make_other_weights_beside(base: list[str], out: Path) -> None:

@@ -53,11 +53,23 @@ def test_any_size_gives_the_enlarged_size(name: str, scale: int) -> None:
     method, module = _built(_small(name), scale)
     channels = 3 if method.channels == "RGB" else 1
     factor = scale if method.takes == "LR" else 1
-    for height, width in ((1, 1), (1, 7), (5, 1), (12, 17)):
+    least = 1 if method.smallest == 1 else method.smallest * (scale // factor)
+    for height, width in ((least, least), (least, least + 6), (least + 4, least), (22, 27)):
         with torch.no_grad():
             out = module(torch.rand(2, channels, height, width))
         assert out.shape == (2, channels, factor * height, factor * width)
         assert out.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("name", "scale"), EVERY_SCALE)
+def test_an_image_that_is_too_small_is_refused_in_one_line(name: str, scale: int) -> None:
+    method, module = _built(_small(name), scale)
+    if method.smallest == 1:
+        return
+    least = method.smallest * (1 if method.takes == "LR" else scale)
+    for height, width in ((least - 1, least), (least, least - 1), (1, 1)):
+        with pytest.raises(InputError, match=rf"at least {method.smallest}x{method.smallest} px"):
+            module(torch.rand(2, 1, height, width))
 
 
 @pytest.mark.parametrize("name", zoo.names())
