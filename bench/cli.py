@@ -240,7 +240,7 @@ def cost_(
     threads: int | None,
     repeat: int,
 ) -> int:
-    """What methods cost, without any image or weights.
+    """What methods cost, without any image, or weights but of sc and ne-nnls, which time needs.
 
     \b
     sisrbench cost edsr-baseline vdsr srresnet
@@ -252,14 +252,20 @@ def cost_(
     rules = protocols.load(protocol_name)
     inference = options.asked_inference()
     used = _device(device, threads, inference)
+    progress = Progress()
     wishes = []
     for method, tag in map(zoo.load, dict.fromkeys(specs)):
         usual = [scale for scale in SCALES if scale in (method.scales or SCALES)]
         for scale in scales or usual or method.scales:
-            plan.choose(method, tag or weight_files.NONE, scale)
-            wishes.append(CostWish(method, scale, rules, used, inference, timed=not no_time))
+            named = method.varies and not no_time
+            chosen = plan.choose(method, tag or ("" if named else weight_files.NONE), scale)
+            if named:
+                weight_files.fetch_missing(method, chosen, progress)
+            wishes.append(
+                CostWish(method, scale, rules, used, inference, timed=not no_time, chosen=chosen)
+            )
     units = plan.cost_units(wishes, repeat)
-    measured, runs = _execute(units, used, out, Progress())
+    measured, runs = _execute(units, used, out, progress)
     _write(out, "sisrbench: costs", measured, compare.none(), runs)
     summary.print_costs(measured)
     _print_place(out)

@@ -174,18 +174,24 @@ class CostWish:
     inference: Inference = DEFAULT
     timed: bool = True
     """Whether to measure time too, which takes a run of the network."""
+    chosen: Chosen | None = None
+    """Its weights, which the time of a method that varies needs."""
 
 
 def costs_of(units: Iterable[Unit]) -> list[CostWish]:
     """The costs of what the units measure."""
-    return [CostWish(u.method, u.scale, u.protocol, u.device, u.inference) for u in units]
+    return [
+        CostWish(u.method, u.scale, u.protocol, u.device, u.inference, chosen=u.chosen)
+        for u in units
+    ]
 
 
 def cost_units(wishes: Iterable[CostWish], repetitions: int) -> list[Unit]:
     """Every cost of every method, scale and, for a time, inference, each once.
 
-    No cost depends on what the weights are, so that a fresh initialisation stands in for them;
-    only a time needs a protocol: that of the first wish for the method.
+    No cost depends on what the weights are, so that a fresh initialisation stands in for them, but
+    for the time of a method that varies, which is left out where a wish names no weights; only a
+    time needs a protocol. Weights and protocol are those of the first wish for the method.
 
     Raises:
         InputError: a method has no such scale, or cannot be built.
@@ -193,7 +199,7 @@ def cost_units(wishes: Iterable[CostWish], repetitions: int) -> list[Unit]:
     found: dict[tuple[str, int, str, str], Unit] = {}
     built: dict[tuple[str, int], bool] = {}
     for wish in wishes:
-        chosen = choose(wish.method, weights.NONE, wish.scale)
+        stand_in = choose(wish.method, weights.NONE, wish.scale)
         place = (wish.method.name, wish.scale)
         if place not in built:
             fresh = weights.fresh(wish.method, wish.scale)
@@ -203,12 +209,15 @@ def cost_units(wishes: Iterable[CostWish], repetitions: int) -> list[Unit]:
             timed = costs.load(name).TIMED
             if timed and not wish.timed:
                 continue
+            own = timed and wish.method.varies
+            if own and wish.chosen is None:
+                continue
             inference = wish.inference if timed and has_weights else DEFAULT
             found.setdefault(
                 (wish.method.name, wish.scale, name, inference.label),
                 Unit(
                     method=wish.method,
-                    chosen=chosen,
+                    chosen=wish.chosen if own and wish.chosen else stand_in,
                     scale=wish.scale,
                     protocol=wish.protocol,
                     device=wish.device,

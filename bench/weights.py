@@ -24,6 +24,7 @@ from torch import Tensor, nn
 import zoo
 from bench import fetch, matlab
 from bench.fetch import RemoteFile
+from bench.folder import code_of
 from bench.images import sha256_of
 from bench.progress import Progress
 from bench.result import write_whole
@@ -299,7 +300,7 @@ def _place_of_converted(method: Method, scale: int, path: Path, sha256: str) -> 
         method.name.replace("+", "", 1) if method.wrap else method.name,  # the same weights
         dict(method.settings),
         scale,
-        sha256_of(method.source),
+        [sha256_of(source) for source in code_of(method.source)],
         sha256_of(Path(__file__)),
     ]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -359,11 +360,11 @@ def read(path: Path, method: Method) -> dict[str, Tensor]:
     Raises:
         InputError: not such a file, damaged, or holding anything else.
     """
-    if path.suffix != ".mat":
+    with _explained(path):
+        if path.suffix == ".mat":
+            return _convert(matlab.load(path), method, path)
         state = read_tensors(path)
         return _convert(state, method, path) if set(state) in method.converts else state
-    with _explained(path):
-        return _convert(matlab.load(path), method, path)
 
 
 def _convert(arrays: Mapping[str, Any], method: Method, path: Path) -> dict[str, Tensor]:

@@ -69,6 +69,8 @@ _ATOMS = frozenset(("features", "low", "high"))
 _COMPACT = frozenset(("features", "anchors", "regressors", "step"))
 _EFFORT = Effort(steps=18, slots=10)
 """Of the weights of a patch: means over Set5 x3 with the published dictionary."""
+_FLAT = 1e-4
+"""Features of flat patches stay below: 0 but for the rounding of single precision."""
 _CHUNK = 1024  # patches compared with all atoms at once: 4 MiB, which stays in a core's cache
 
 
@@ -98,7 +100,9 @@ class Patches(nn.Module):
         described = conv2d(x[..., : rows * s, : columns * s], self.features, stride=s)
         number, length, down, along = described.shape
         vectors = described.permute(0, 2, 3, 1).reshape(-1, length)
-        patches = self.missing(vectors).reshape(number, down, along, -1)
+        # of a flat patch rounding alone is left, of which nothing may be made
+        vectors = torch.where(vectors.abs().amax(1, keepdim=True) > _FLAT, vectors, 0)
+        patches = self.missing(vectors).reshape(number, down, along, (PATCH * s) ** 2)
         out = x.clone()
         out[..., s : (rows - 1) * s, s : (columns - 1) * s] += average_overlapping(patches, s)
         return out
@@ -118,6 +122,8 @@ class Patches(nn.Module):
 class Dictionary(Patches):
     """Coupled atoms: features `low` of unit length, and what HR has beyond interpolation."""
 
+    chunk = _CHUNK
+
     def __init__(self, scale: int, atoms: int) -> None:
         super().__init__(scale)
         low = torch.randn(atoms, _FEATURES[scale])
@@ -126,7 +132,7 @@ class Dictionary(Patches):
 
     def missing(self, described: Tensor) -> Tensor:
         """Atoms' HR parts, weighted as the features are best made of their LR parts."""
-        return torch.cat([self._combined(part) for part in torch.split(described, _CHUNK)])
+        return torch.cat([self._combined(part) for part in torch.split(described, self.chunk)])
 
     def _combined(self, described: Tensor) -> Tensor:
         index, weight = self.code(described)
@@ -142,6 +148,8 @@ class SparseCoding(Dictionary):
 
     def __init__(self, scale: int, atoms: int, sparsity: int) -> None:
         super().__init__(scale, atoms)
+        if sparsity > atoms:
+            raise InputError(f"{sparsity} of {atoms} atoms; give as many atoms, or less sparsity")
         self.sparsity = sparsity
 
     def code(self, described: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,13 +162,19 @@ class NeighbourEmbedding(Dictionary):
 
     def __init__(self, scale: int, atoms: int, neighbours: int) -> None:
         super().__init__(scale, atoms)
+        if neighbours > atoms:
+            raise InputError(
+                f"{neighbours} neighbours of {atoms} atoms; give as many atoms, or fewer neighbours"
+            )
         self.neighbours = neighbours
 
     def code(self, described: Tensor) -> tuple[Tensor, Tensor]:
         """The `neighbours` of each patch, and `weigh`'s weights."""
         likeness = (described @ self.low.T).abs_()
         index = likeness.topk(self.neighbours, dim=1).indices
-        return index, self.weigh(described, self.low[index])
+        wide = torch.promote_types(described.dtype, torch.float32)
+        weight = self.weigh(described.to(wide), self.low[index].to(wide))
+        return index, weight.to(described.dtype)
 
     def weigh(self, described: Tensor, near: Tensor) -> Tensor:
         """Weights (N, n) of neighbours (N, n, d) for features (N, d)."""
@@ -173,7 +187,7 @@ class LocallyLinear(NeighbourEmbedding):
     def weigh(self, described: Tensor, near: Tensor) -> Tensor:
         """Chang et al. 2004, eq. 2 to 4, regularised by 1e-4 of the trace as in ANR's program.
 
-        A patch without gradients gets none: weights of sum 1 would give it texture.
+        A flat patch gets none: weights of sum 1 would give it texture.
         """
         away = near - described[:, None]
         gram = away @ away.mT
@@ -188,6 +202,8 @@ class LocallyLinear(NeighbourEmbedding):
 
 class Nonnegative(NeighbourEmbedding):
     """NE+NNLS: weights of at least 0 that reconstruct the features best."""
+
+    chunk = 4 * _CHUNK  # its many small steps gain more by this than the cache loses
 
     def weigh(self, described: Tensor, near: Tensor) -> Tensor:
         """Bevilacqua et al. 2012, eq. 4."""
@@ -242,7 +258,7 @@ class AnchoredRegression(Patches):
         start = 0
         for regressor, end in zip(self.regressors, ends, strict=True):
             if end > start:
-                torch.mm(inputs[start:end], regressor, out=out[start:end])
+                out[start:end] = inputs[start:end] @ regressor
             start = end
         back = torch.empty_like(out)
         back[order] = out
@@ -259,6 +275,14 @@ def dictionary(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
         InputError: another layout.
     """
     if set(arrays) == _ATOMS:
+        features, low, high = (arrays[name] for name in ("features", "low", "high"))
+        fits = features.dim() == 4 and low.dim() == high.dim() == 2 and len(low) == len(high)
+        if not fits or low.shape[1] != len(features):
+            shapes = ", ".join(str(tuple(part.shape)) for part in (features, low, high))
+            raise InputError(
+                f"not a dictionary: features, low, high of {shapes}; expected (d, 1, 5s, 5s), "
+                "(K, d), (K, 9 s^2)"
+            )
         return {name: tensor.double() for name, tensor in arrays.items()}
     conf = arrays.get("conf")
     wanted = ("V_pca", "dict_lores", "dict_hires", "scale")
@@ -304,9 +328,12 @@ def _anchored(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
 def compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights in a quarter of their size or half: floats of 16 bits, regressors of 8.
 
-    Each regressor is whole numbers of -127 to 127 times a `step` of its own.
+    Each regressor is whole numbers of -127 to 127 times a `step` of its own. Features stay as they
+    are: their taps sum to 0, which a flat image would show.
     """
-    small = {name: tensor.half() for name, tensor in state.items()}
+    small = {name: tensor.half() for name, tensor in state.items()} | {
+        "features": state["features"]
+    }
     if "regressors" in state:
         regressors = state["regressors"]
         step = (regressors.abs().amax((1, 2)) / 127).float()
@@ -464,6 +491,7 @@ def method(name: str) -> Method:
         settings=_SETTINGS[name],
         scales=tuple(_FEATURES),
         smallest=WINDOW,
+        varies=name == "ne-nnls",
         build=partial(_build, name),
         convert=convert,
         converts=(layout,) if layout else (),

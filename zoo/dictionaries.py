@@ -170,7 +170,13 @@ def ksvd(
     else:
         random = np.random.default_rng(lesson.seed)
         lengths = np.linalg.norm(rows, axis=1)
-        chosen = random.choice(np.flatnonzero(lengths > 1e-6), count, replace=False)
+        usable = np.flatnonzero(lengths > 1e-6)
+        if len(usable) < count:
+            raise InputError(
+                f"{len(usable)} of {len(rows)} patches have gradients; give images with more, for "
+                f"{count} atoms"
+            )
+        chosen = random.choice(usable, count, replace=False)
         atoms = rows[chosen] / lengths[chosen, None]
     for iteration in range(first, iterations):
         random = np.random.default_rng([lesson.seed, iteration])

@@ -97,6 +97,9 @@ class Method:
 
     name: str
     citation: str
+    varies: bool = False
+    """Whether what it computes depends on pixels and weights, as a solver's steps do. Then its time
+    is measured with its own weights, and what is counted is a mean that its file states."""
     takes: Literal["LR", "interpolated"]
     """LR, or LR that the protocol has interpolated to the HR size."""
     channels: Literal["luma", "RGB", "any"]

@@ -311,6 +311,7 @@ def method(name: str) -> Method:
         multiplies=multiplies,
         scales=tuple(_FILES),
         smallest=SMALLEST,
+        varies=True,
         convert=from_mat,
         default_weights="yang",
         weights=tuple(

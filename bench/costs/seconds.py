@@ -6,7 +6,9 @@ import math
 import statistics
 
 import torch
+from torch import Tensor
 
+from bench import datasets, fetch, images
 from bench.costs import OUTPUT_720P, Cost, Subject
 from bench.evaluate import forward
 from bench.graph import trace_method
@@ -14,7 +16,9 @@ from bench.inference import PRECISIONS
 from bench.network import prepare
 from bench.roofline import ceilings, least_seconds, repeat
 from zoo.errors import InputError
+from zoo.resample import imresize
 
+CPU = torch.device("cpu")
 TIMED = True
 UNITS = {
     "seconds": "s",
@@ -49,19 +53,25 @@ def deciles(times: list[float]) -> tuple[float, float]:
     return found[0], found[-1]
 
 
+def photograph(height: int, width: int) -> Tensor:
+    """An installed photograph at a size: (3, height, width), float64, whole levels in [0, 255]."""
+    file = datasets.manifest("demo").role("HR")["coffee"]
+    pixels = images.decode(fetch.local_path(file))
+    return imresize(images.to_tensor(pixels, CPU), size=(height, width), rounding="once")
+
+
 def measure(subject: Subject) -> dict[str, Cost]:
     """Seconds from LR to SR: the median, with the interquartile range as its spread, and deciles.
 
-    LR is random, of 1280x720 pixels divided by the scale, rounded up; the protocol's interpolation
-    is included. `roofline_fraction` is the least time that the network's operators need under the
-    ceilings of this machine, measured here and now, divided by the median; `device_memory` the
-    most that a GPU's allocator held. A method without weights has no share of the roofline.
+    LR is a photograph of 1280x720 pixels divided by the scale, rounded up; the protocol's
+    interpolation is included. `roofline_fraction` is the least time that the network's operators
+    need under the ceilings of this machine, measured here and now, divided by the median;
+    `device_memory` the most that a GPU's allocator held. A method without weights has no share of
+    the roofline, nor has one that varies.
     """
     method, device, asked = subject.method, subject.device, subject.inference
     height, width = (math.ceil(side / subject.scale) for side in OUTPUT_720P)
-    generator = torch.Generator().manual_seed(0)
-    lr = torch.randint(0, 256, (subject.channels, height, width), generator=generator)
-    lr = lr.to(device, torch.float64)
+    lr = photograph(height, width)[: subject.channels].to(device)
     size = (height * subject.scale, width * subject.scale)
     run = prepare(subject.module, asked, method.factor(subject.scale), device)
     if device.type == "cuda":
@@ -87,7 +97,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
 
 def _share(subject: Subject, lr_size: tuple[int, int], median: float) -> dict[str, Cost]:
     """The share of the roofline, where there is a network whose graph can be had."""
-    if next(subject.module.parameters(), None) is None:
+    if next(subject.module.parameters(), None) is None or subject.method.varies:
         return {}
     try:
         graph = trace_method(subject.method, subject.module, subject.scale, lr_size)
