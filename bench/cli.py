@@ -46,7 +46,7 @@ from reports import page
 from zoo.errors import InputError, one_line, unknown
 from zoo.resample import round_half_up
 
-DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
+DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos", "a-plus")
 DEMO_DATASETS = ("demo",)
 SCALES = (2, 3, 4)
 OWN_PICTURES = "rcan2018"
@@ -83,7 +83,7 @@ def command() -> None:
     """Measure super-resolution methods by the rules of the papers, and hold the papers to it.
 
     \b
-    sisrbench run                            the demo: interpolation on installed photographs
+    sisrbench run                            the demo, on installed photographs
     sisrbench reproduce srcnn2014_set5       re-measure a paper's table, cell by cell
     sisrbench run -m srcnn-9-5-5 -d set5 -s 3
     sisrbench check baseline.csv             has a metric got worse since?
@@ -137,7 +137,7 @@ def run(
 ) -> int:
     """Measure methods: PSNR, SSIM, cost.
 
-    Without arguments this is the demo: four interpolations on photographs that come installed.
+    Without arguments this is the demo: four interpolations and A+ on photographs that come installed.
 
     \b
     sisrbench run -m bicubic -m srcnn-9-1-5 -d set5 -d set14 -s 3

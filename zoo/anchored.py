@@ -61,7 +61,14 @@ _PUBLISHED = {
     3: "756fac0970d159a976518b522d3105df0313a2cd5ed4342958ea9d78e2e4bb3b",
     4: "29f76ccedbf61f1080bcf8d8e2641557783ddf55c912210a25a290e5305377a2",
 }
-_LEARNED: dict[tuple[str, int], str] = {}
+_LEARNED = {
+    ("a-plus", 2): "777d2e4ca21a4e21c58ee9d83e26c4adb51b5edda9d6964a5bb5fec8de196b27",
+    ("a-plus", 3): "35283db64474eed7c985ecf505df9ed27177800f24d8ad04609bc7ab88a21544",
+    ("a-plus", 4): "37c2a83119758d11c698cc6776a5d2f2c02bf7c8038a10fd6c6e68e2b277cc89",
+    ("k-svd", 2): "8c1ec0a7892a690f355774295e5e5d963fda74d61a96d6fd6e62f3fbc0888ede",
+    ("k-svd", 3): "5208569f461683ab34cf3cd77ae1068a6f1d9c4f27d32455fd355cf6132415e0",
+    ("k-svd", 4): "c7a5cde2e7ac336c53f6accfe15e7849bd2741e94e5988cef3f1928452602f27",
+}
 """SHA-256 of the weights in `weights/`, which this project learned from T91."""
 _FEATURES = {2: 28, 3: 30, 4: 30}
 """Components that keep 99.9 % of the energy of gradients, by scale; as published."""
