@@ -137,7 +137,7 @@ def run(
 ) -> int:
     """Measure methods: PSNR, SSIM, cost.
 
-    Without arguments this is the demo: four interpolations and A+ on photographs that come installed.
+    Without arguments this is the demo: four interpolations, and A+, on installed photographs.
 
     \b
     sisrbench run -m bicubic -m srcnn-9-1-5 -d set5 -d set14 -s 3

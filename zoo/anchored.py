@@ -108,7 +108,7 @@ class Patches(nn.Module):
         number, length, down, along = described.shape
         vectors = described.permute(0, 2, 3, 1).reshape(-1, length)
         # of a flat patch rounding alone is left, of which nothing may be made
-        vectors = torch.where(vectors.abs().amax(1, keepdim=True) > _FLAT, vectors, 0)
+        vectors = torch.where(vectors.abs().amax(1, keepdim=True) <= _FLAT, 0, vectors)
         patches = self.missing(vectors).reshape(number, down, along, (PATCH * s) ** 2)
         out = x.clone()
         out[..., s : (rows - 1) * s, s : (columns - 1) * s] += average_overlapping(patches, s)
@@ -179,7 +179,7 @@ class NeighbourEmbedding(Dictionary):
         """The `neighbours` of each patch, and `weigh`'s weights."""
         likeness = (described @ self.low.T).abs_()
         index = likeness.topk(self.neighbours, dim=1).indices
-        wide = torch.promote_types(described.dtype, torch.float32)
+        wide = torch.float64 if described.dtype == torch.float64 else torch.float32
         weight = self.weigh(described.to(wide), self.low[index].to(wide))
         return index, weight.to(described.dtype)
 
@@ -244,7 +244,7 @@ class AnchoredRegression(Patches):
     def missing(self, described: Tensor) -> Tensor:
         """Features times their anchor's regressor (Timofte et al. 2013, section 3.2)."""
         anchor = torch.cat([self.nearest(part) for part in torch.split(described, _CHUNK)])
-        if described.device.type == "cpu":
+        if described.device.type in ("cpu", "meta"):
             return self._by_anchor(described, anchor)
         parts = zip(torch.split(described, _CHUNK), torch.split(anchor, _CHUNK), strict=True)
         return torch.cat([(part[:, None] @ self.regressors[of])[:, 0] for part, of in parts])
@@ -259,17 +259,25 @@ class AnchoredRegression(Patches):
     def _by_anchor(self, described: Tensor, anchor: Tensor) -> Tensor:
         """The patches of one anchor at once, so that a processor reads each regressor once."""
         ordered, order = anchor.sort()
-        inputs = described[order]
-        out = inputs.new_empty(len(inputs), self.regressors.shape[2])
-        ends = torch.bincount(ordered, minlength=len(self.anchors)).cumsum(0).tolist()
+        out = self._in_runs(described[order], ordered)
+        return torch.empty_like(out).index_copy_(0, order, out)
+
+    def _in_runs(self, described: Tensor, anchor: Tensor) -> Tensor:
+        """Features, ordered by anchor, times their anchor's regressor.
+
+        On shapes alone, where it is not known how many have which, one regressor stands in for
+        all: as many products.
+        """
+        if described.is_meta:
+            return described @ self.regressors[0]
+        out = described.new_empty(len(described), self.regressors.shape[2])
+        ends = torch.bincount(anchor, minlength=len(self.anchors)).cumsum(0).tolist()
         start = 0
         for regressor, end in zip(self.regressors, ends, strict=True):
             if end > start:
-                out[start:end] = inputs[start:end] @ regressor
+                out[start:end] = described[start:end] @ regressor
             start = end
-        back = torch.empty_like(out)
-        back[order] = out
-        return back
+        return out
 
 
 # Published dictionaries

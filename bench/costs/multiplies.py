@@ -135,7 +135,7 @@ FREE = frozenset((
     "alias", "detach", "detach_", "as_strided", "unfold", "diagonal", "diag_embed",
     "im2col", "col2im", "index", "scatter", "scatter_",
     "clone", "copy_", "_to_copy", "contiguous", "cat", "stack", "repeat", "flip", "rot90",
-    "index_select", "roll",
+    "index_select", "index_copy_", "roll",
     "constant_pad_nd", "replication_pad2d", "reflection_pad2d", "gather",
     "pixel_shuffle", "pixel_unshuffle", "upsample_nearest2d",
     "empty", "empty_like", "new_empty", "new_zeros", "zeros", "zeros_like", "ones", "ones_like",
