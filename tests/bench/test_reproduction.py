@@ -151,8 +151,51 @@ def test_srcnn_2014_holds_to_the_printed_digit(
     assert set(rows["verdict"]) == {"reproduced"}
 
 
-def test_no_cell_of_srcnn_2014_deviates(srcnn: pd.DataFrame) -> None:
-    assert not (srcnn["verdict"] == "deviates").any()
+@pytest.mark.parametrize(
+    ("table", "method", "scale", "cells"),
+    [
+        *(("srcnn2014_set5", name, 3, 6) for name in ("k-svd", "anr", "ne-lle", "ne-nnls")),
+        *(("srcnn2014_set5", name, 4, 6) for name in ("k-svd", "anr", "ne-lle", "ne-nnls")),
+        *(("srcnn2014_set14", name, 3, 15) for name in ("sc", "anr", "ne-nnls")),
+    ],
+)
+def test_published_dictionaries_give_the_printed_digits(
+    srcnn: pd.DataFrame, table: str, method: str, scale: int, cells: int
+) -> None:
+    rows = srcnn[
+        (srcnn["table"] == table)
+        & (srcnn["method"] == method)
+        & (srcnn["scale"] == scale)
+        & (srcnn["quantity"] == "psnr_y")
+    ]
+    assert list(rows["verdict"]) == ["reproduced"] * cells
+
+
+def test_what_deviates_in_srcnn_2014(srcnn: pd.DataFrame) -> None:
+    deviating = srcnn[srcnn["verdict"] == "deviates"]
+    retrained = deviating[deviating["scale"] == 2]  # the x2 dictionary is not that of the paper
+    assert set(retrained["method"]) == {"k-svd", "anr", "ne-lle", "ne-nnls"}
+    assert retrained["difference"].abs().max() < 0.11
+    others = deviating[deviating["scale"] != 2].set_index(["method", "image"])["difference"]
+    assert others.round(2).to_dict() == {
+        ("sc", "woman"): 0.90,  # 29.04 is printed; 29.94 makes the printed average
+        ("k-svd", "man"): -0.06,
+        ("ne-lle", "man"): -0.05,
+    }
+
+
+def test_the_average_of_sc_contradicts_its_rows(srcnn: pd.DataFrame) -> None:
+    (row,) = srcnn[srcnn["verdict"] == "claim inconsistent"].to_dict("records")
+    assert (row["method"], row["scale"], row["image"]) == ("sc", 3, "")
+    assert row["measured"] == pytest.approx(31.42, abs=0.005)
+
+
+def test_a_plus_learned_from_t91_is_within_a_few_hundredths(edsr: pd.DataFrame) -> None:
+    rows = edsr[(edsr["method"] == "a-plus") & (edsr["quantity"] == "psnr_y")]
+    rows = rows[rows["dataset"].isin(["set5", "set14", "b100"])]
+    assert len(rows) == 9
+    assert rows["difference"].abs().max() < 0.03
+    assert set(rows[rows["dataset"] == "set5"]["verdict"]) == {"reproduced"}
 
 
 def test_foreman_tells_replicate_from_mirror_edges(srcnn: pd.DataFrame) -> None:
@@ -182,7 +225,7 @@ def test_what_is_not_here_is_not_measured_and_says_why(edsr: pd.DataFrame) -> No
     reasons = edsr[edsr["verdict"] == "not measured"].set_index(["method", "dataset"])["reason"]
     assert all("cannot download edsr_x" in text for text in reasons["edsr", "set5"])
     assert all("cannot download edsr_x" in text for text in reasons["edsr+", "set5"])
-    assert set(reasons["a-plus", "set5"]) == {"no method 'a-plus' in zoo"}
+    assert all("cannot download img" in text for text in reasons["a-plus", "urban100"])
     assert set(reasons["bicubic", "div2k-val"]) == {"no dataset 'div2k-val'"}
     assert all("cannot download img" in text
                for text in reasons["bicubic", "urban100"])  # fmt: skip
