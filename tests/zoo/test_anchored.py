@@ -352,25 +352,21 @@ def test_features_and_their_negative_share_an_anchor() -> None:
     assert 50 < (module.nearest(described) == signed).sum() < 150
 
 
-class Elsewhere(Tensor):
-    """A tensor that says to be on another device than a processor."""
-
-    @property
-    def device(self) -> torch.device:  # type: ignore[override]
-        return torch.device("cuda")
-
-
-@pytest.mark.parametrize("patches", [1, 35, 3000])
+@pytest.mark.parametrize("patches", [0, 1, 15, 16, 17, 3000])
 @pytest.mark.parametrize("name", ["anr", "a-plus"])
-def test_regressors_gathered_give_what_anchor_by_anchor_gives(name: str, patches: int) -> None:
+def test_blocks_give_what_each_patch_alone_gives(name: str, patches: int) -> None:
     module = built(name, Atoms(2))
     described = torch.from_numpy(np.random.default_rng(0).normal(size=(patches, 28)))
-    by_anchor = module.missing(described)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AnchoredRegression, "_by_anchor", None)
-        gathered = module.missing(described.as_subclass(Elsewhere))
-    assert isinstance(gathered, Elsewhere)
-    torch.testing.assert_close(gathered.as_subclass(Tensor), by_anchor, rtol=0, atol=1e-13)
+    anchor = (described @ module.anchors.T).abs().argmax(1)
+    alone = torch.einsum("nd,ndp->np", described, module.regressors[anchor])
+    torch.testing.assert_close(module.missing(described), alone, rtol=0, atol=1e-13)
+
+
+def test_blocks_of_one_anchor_alone() -> None:
+    module = built("anr", Atoms(2))
+    described = module.anchors[[5]].repeat(100, 1)
+    expected = (described[:1] @ module.regressors[5]).expand(100, -1)
+    torch.testing.assert_close(module.missing(described), expected, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("scale", SCALES)
