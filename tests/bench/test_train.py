@@ -231,7 +231,7 @@ def test_the_weights_say_how_they_were_made(base: list[str], photos: Path, out: 
     assert facts["began"] <= facts["ended"]
     assert 0 <= float(facts["seconds"]) < 60
     assert 50 < float(facts["peak memory MiB"]) < 50_000
-    assert facts["command"].startswith("sisrbench ")
+    assert facts["command"].startswith("sisrbench")
     assert {"device", "machine", "commit"} <= facts.keys()
 
 
