@@ -7,8 +7,32 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
+
+
+def _bars(console: Console, *between: ProgressColumn, period: float = 30) -> Bars:
+    """A bar with a label, a count, what else stands `between`, and the time left.
+
+    `period` is over how many seconds speed is estimated. Without a terminal nothing is shown.
+    """
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *between,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=period,
+    )
 
 
 class Progress:
@@ -16,15 +40,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-        )
+        self._bars = _bars(self._console)
         self._task = self._bars.add_task("", total=0)
         self._pieces = self._finished = 0
 
@@ -64,17 +80,8 @@ class Stages:
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
-            speed_estimate_period=600,  # a step may take minutes
-        )
+        note = TextColumn("{task.fields[note]}", markup=False)
+        self._bars = _bars(self._console, note, period=600)  # a step may take minutes
         self._task = self._bars.add_task("starting", total=None, note="")
         self._stage = ""
         self._began = self._said = time.monotonic()

@@ -38,6 +38,7 @@ from zoo.patches import (
     gradient_operator,
     in_blocks,
     matching_pursuit,
+    refuse_without_patch,
 )
 
 NAMES = ("k-svd", "gr", "anr", "a-plus", "ne-lle", "ne-nnls")
@@ -100,11 +101,7 @@ class Patches(nn.Module):
         s = self.scale
         height, width = x.shape[-2:]
         rows, columns = height // s, width // s
-        if min(rows, columns) < WINDOW:
-            raise InputError(
-                f"LR of {columns}x{rows} px holds no patch; give at least {WINDOW}x{WINDOW} px, "
-                "or take bicubic"
-            )
+        refuse_without_patch(rows, columns)
         described = conv2d(x[..., : rows * s, : columns * s], self.features, stride=s)
         number, length, down, along = described.shape
         vectors = described.permute(0, 2, 3, 1).reshape(-1, length)

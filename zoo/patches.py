@@ -18,10 +18,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, pixel_shuffle
 
+from zoo.errors import InputError
+
 PATCH = 3
 """Side of a patch, in LR pixels."""
 WINDOW = PATCH + 2
-"""Side of what a patch's features see, in LR pixels; no smaller image has a patch."""
+"""Side of what a patch's features see, in LR pixels; no smaller image has a patch, since none lies
+on the border."""
+
+
+def refuse_without_patch(rows: int, columns: int) -> None:
+    """Accept LR of that size.
+
+    Raises:
+        InputError: it holds no patch.
+    """
+    if min(rows, columns) < WINDOW:
+        raise InputError(
+            f"LR of {columns}x{rows} px holds no patch; give at least {WINDOW}x{WINDOW} px, "
+            "or take bicubic"
+        )
 
 
 def filter_same(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:

@@ -31,14 +31,11 @@ from torch.nn.functional import avg_pool2d, fold, normalize, unfold
 from zoo.errors import InputError
 from zoo.method import Lesson, Method, Recipe, Settings, Step, Weights
 from zoo.nonnegative import Effort, solve
+from zoo.patches import PATCH, WINDOW, refuse_without_patch
 from zoo.resample import imresize
 
 NAMES = ("sc",)
 
-PATCH = 3
-"""Side of a patch in LR pixels."""
-SMALLEST = PATCH + 2
-"""Side of the smallest image that has a patch: there is none at the border."""
 ZOOM = 2
 """How much larger the image is that features are taken from."""
 PENALTY = 0.1
@@ -95,12 +92,8 @@ class SparseCoding(nn.Module):
             InputError: the image holds no patch.
         """
         s, (height, width) = self.scale, x.shape[2:]
-        rows, columns = height - SMALLEST + 1, width - SMALLEST + 1
-        if min(rows, columns) < 1:
-            raise InputError(
-                f"LR of {width}x{height} px holds no patch; give at least {SMALLEST}x{SMALLEST} "
-                "px, or take bicubic"
-            )
+        refuse_without_patch(height, width)
+        rows, columns = height - WINDOW + 1, width - WINDOW + 1
         out = imresize(x, s)
         larger = imresize(x, ZOOM)
         side = ZOOM * PATCH
@@ -235,7 +228,7 @@ def _pairs(lesson: Lesson) -> Tensor:
     found = []
     for image in lesson.images:
         rows, columns = (length // s for length in image.shape)
-        if min(rows, columns) < SMALLEST:
+        if min(rows, columns) < WINDOW:
             continue
         hr = image[None, None, : s * rows, : s * columns]
         larger = imresize(imresize(hr, Fraction(1, s)), ZOOM)
@@ -310,7 +303,7 @@ def method(name: str) -> Method:
         build=build,
         multiplies=multiplies,
         scales=tuple(_FILES),
-        smallest=SMALLEST,
+        smallest=WINDOW,
         varies=True,
         convert=from_mat,
         default_weights="yang",
