@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import zoo.anchored
-import zoo.nonnegative
 import zoo.patches
 from bench import datasets, evaluate, images, metrics, published
 from bench import protocol as protocols
@@ -600,29 +599,11 @@ def test_gr_holds_to_the_printed_digit(own_cache: None, scale: int, printed: flo
 
 
 def test_what_ne_nnls_counts_is_what_it_computes(
-    own_cache: None, monkeypatch: pytest.MonkeyPatch
+    own_cache: None, check_effort: Callable[..., None]
 ) -> None:
-    steps: list[tuple[int, ...]] = []
-    patches: list[int] = []
-    bag, solve = zoo.nonnegative.embedding_bag, zoo.anchored.solve
-
-    def seen(index: Tensor, *rest: Any, **named: Any) -> Tensor:
-        steps.append(tuple(index.shape))
-        return bag(index, *rest, **named)
-
-    def given(gram: Tensor, linear: Tensor, *rest: Any, **named: Any) -> Tensor:
-        patches.append(len(linear))
-        return solve(gram, linear, *rest, **named)
-
-    monkeypatch.setattr(zoo.nonnegative, "embedding_bag", seen)
-    monkeypatch.setattr(zoo.anchored, "solve", given)
     bench = Bench("ne-nnls", 3)
-    bench.average(bench.module())
-    rows, slots = sum(count for count, _ in steps), sum(count * width for count, width in steps)
-    effort = zoo.anchored._EFFORT
-    assert round(rows / sum(patches)) == effort.steps
-    assert round(slots / rows) == effort.slots
-    assert effort.steps * effort.slots == pytest.approx(slots / sum(patches), rel=0.03)
+    module = bench.module()
+    check_effort(zoo.anchored, zoo.anchored._EFFORT, lambda: bench.average(module))
 
 
 # The traps
