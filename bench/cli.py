@@ -20,6 +20,7 @@ from bench import (
     compare,
     costs,
     datasets,
+    descent,
     fetch,
     images,
     machine,
@@ -35,20 +36,24 @@ from bench import protocol as protocols
 from bench import weights as weight_files
 from bench.engine import run_inline
 from bench.evaluate import super_resolve
-from bench.inference import DEFAULT, Inference
+from bench.inference import Inference
 from bench.network import prepare
 from bench.plan import CostWish, Unit, Wish
+from bench.processes import join, leave
 from bench.progress import Progress
 from bench.reproduction import Reproduction
 from bench.result import Result
 from bench.store import FILE, Store
 from reports import page
 from zoo.errors import InputError, one_line, unknown
+from zoo.recipe import Descent
 from zoo.resample import round_half_up
 
 DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos", "a-plus")
 DEMO_DATASETS = ("demo",)
 SCALES = (2, 3, 4)
+NOTHING = "none"
+"""What --validate is given to judge by nothing."""
 OWN_PICTURES = "rcan2018"
 """The protocol by which `upscale` interpolates: 8-bit RGB in and out, luma not rounded."""
 
@@ -471,8 +476,49 @@ def check_(baseline: Path, out: Path, tolerance: float) -> int:
 @click.option(
     "--from",
     "start_spec",
+    default="",
     metavar="METHOD[@WEIGHTS]|FILE",
     help="Weights to start from, where the recipe can.",
+)
+@click.option(
+    "--updates", type=click.IntRange(1), metavar="N", help="Instead of the recipe's number."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a choice of the recipe; may be repeated. sisrbench show METHOD names them.",
+)
+@click.option(
+    "--lr",
+    "lr_sets",
+    multiple=True,
+    metavar="DIR",
+    help="LR images under the HR images' names, instead of a degradation; may be repeated.",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used, and say so.")
+@click.option(
+    "--validate",
+    "validation_set",
+    metavar="DATASET|DIR|none",
+    help="Judge the network on these images now and then.  [default: set5, for networks]",
+)
+@click.option(
+    "--every",
+    "interval",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Updates from one validation to the next.  [default: a twentieth of all]",
+)
+@options.protocol
+@click.option(
+    "--precision",
+    type=click.Choice(list(descent.PRECISIONS)),
+    default="fp32",
+    show_default=True,
+    help="Of the network's convolutions and products; the rest stays in 32 bits.",
 )
 @click.option(
     "--seed",
@@ -505,7 +551,15 @@ def train_(
     scale: int,
     recipe_name: str,
     sets: tuple[str, ...],
-    start_spec: str | None,
+    start_spec: str,
+    updates: int | None,
+    changes: tuple[str, ...],
+    lr_sets: tuple[str, ...],
+    skip_bad: bool,
+    validation_set: str | None,
+    interval: int,
+    protocol_name: str,
+    precision: str,
     seed: int,
     every: float,
     anew: bool,
@@ -519,10 +573,14 @@ def train_(
     sisrbench train a-plus -s 3
     sisrbench train a-plus -s 3 --data t91 --data ./photos    other images
     sisrbench train a-plus -s 3 --from k-svd@timofte          from published weights
+    sisrbench train srcnn-9-1-5 -s 3 --updates 5000 --set batch=64
+    sisrbench train edsr-baseline -s 2 --data t91 --data bsds200 --device cuda --precision bf16
+    torchrun --nproc-per-node 2 -m bench.cli train vdsr -s 3
     sisrbench train ./mine.py -s 2 --recipe quick --seed 1
 
-    A file of weights comes out, which says how it was made. Stopped at any moment, even by
-    kill -9, the same command goes on from its last checkpoint, to the same weights.
+    A file of weights comes out, which says how it was made, and for networks a log beside it, and
+    the weights that were best on --validate. Stopped at any moment, even by kill -9, the same
+    command goes on from its last checkpoint, to the same weights.
     """  # noqa: D301
     method, tag = zoo.load(spec)
     if tag:
@@ -531,29 +589,58 @@ def train_(
         raise InputError(f"{spec} has the weights of the method without the +; train that")
     plan.choose(method, weight_files.NONE, scale)
     recipe = train.recipe_of(method, recipe_name)
-    start = train.start_of(recipe, start_spec, scale) if start_spec is not None else None
+    chosen = train.changes_of(changes, updates)
+    recipe = train.changed(recipe, chosen, with_lr=bool(lr_sets))
+    start = train.start_of(method, recipe, start_spec, scale)
     names = tuple(dict.fromkeys(sets)) or recipe.data
     if not names:
         raise InputError(f"recipe {recipe.name} names no images; give --data DATASET or --data DIR")
-    for name in names:
+    is_descent = isinstance(recipe.learn, Descent)
+    judged_on = validation_set or ("set5" if is_descent else NOTHING)
+    if not is_descent and (judged_on != NOTHING or precision != "fp32"):
+        raise InputError(
+            f"recipe {recipe.name} is no gradient descent; leave out --validate and --precision"
+        )
+    for name in (*names, *lr_sets, *([judged_on] if judged_on != NOTHING else [])):
         datasets.check(name)
-    used = _device(device, threads, DEFAULT)
+    rules = protocols.load(protocol_name)
+    inference = Inference(precision=precision)
+    used = _device(device, threads, inference)
+    processes, used = join(used)
+    progress = Progress(quiet=not processes.is_first)
     training = train.Training(
         method=method,
         scale=scale,
         recipe=recipe,
-        data=tuple(datasets.load(name, Progress()) for name in names),
+        data=tuple(datasets.load(name, progress) for name in names),
         start=start,
         seed=seed,
+        changes=chosen,
+        precision=precision,
+        lr=tuple(datasets.load(name, progress) for name in lr_sets),
+        skip_bad=skip_bad,
     )
-    outcome = train.train(
-        training,
-        out,
-        used,
+    validation = None
+    if judged_on != NOTHING:
+        validation = train.Validation(
+            dataset=datasets.load(judged_on, progress), protocol=rules, every=interval
+        )
+    around = train.Surroundings(
+        out=out,
+        device=used,
         every=every,
         anew=anew,
         command=shlex.join(["sisrbench", *sys.argv[1:]]),
+        validation=validation,
+        processes=processes,
     )
+    try:
+        with inference.switches():
+            outcome = train.train(training, around)
+    finally:
+        leave()
+    if not processes.is_first:
+        return 0
     if not outcome.computed:
         click.echo("Nothing to compute: these weights are learned already.", err=True)
     use = shlex.join(["sisrbench", "run", "-m", f"{spec}@{outcome.path}"])
@@ -657,3 +744,7 @@ def _write(
 
 def _print_place(out: Path) -> None:
     click.echo(f"{out / 'index.html'}  {out / 'results.csv'}")
+
+
+if __name__ == "__main__":
+    main()

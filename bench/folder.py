@@ -14,7 +14,7 @@ import zoo
 from zoo.errors import InputError, one_line, unknown
 
 _ZOO = Path(zoo.__file__).parent
-_CONTRACT = (_ZOO / "method.py", _ZOO / "errors.py")
+_CONTRACT = (_ZOO / "method.py", _ZOO / "recipe.py", _ZOO / "errors.py")
 """Code that no number depends on."""
 
 

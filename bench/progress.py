@@ -38,8 +38,8 @@ def _bars(console: Console, *between: ProgressColumn, period: float = 30) -> Bar
 class Progress:
     """How far the work is, on standard error."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         self._bars = _bars(self._console)
         self._task = self._bars.add_task("", total=0)
         self._pieces = self._finished = 0
@@ -78,8 +78,8 @@ class Stages:
     EVERY = 30.0
     """Seconds between two plain lines."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         note = TextColumn("{task.fields[note]}", markup=False)
         self._bars = _bars(self._console, note, period=600)  # a step may take minutes
         self._task = self._bars.add_task("starting", total=None, note="")

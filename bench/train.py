@@ -1,9 +1,9 @@
 """Training: a method's weights, learned by a recipe of its card, and resumed where it stopped.
 
-The recipe is a generator of steps (`zoo.method.Recipe`); what is around it is here: its images, a
-checkpoint that is replaced whole, and the file of weights that says how they were made. Checkpoint
-and weights carry what they were made from. The same again continues the one and is done at the
-other; anything else is refused.
+The recipe is a generator of steps (`zoo.method.Recipe`), its own or that of gradient descent; what
+is around it is here: images, a log, a checkpoint that is replaced whole, and the file of weights
+that says how they were made. Checkpoint and weights carry what they were made from. The same again
+continues the one and is done at the other; anything else is refused.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
+import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -26,24 +29,36 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import zoo
-from bench import images, machine, weights
-from bench.datasets import Dataset
+from bench import images, machine, metrics, weights
+from bench.datasets import Dataset, ImageFile
+from bench.descent import Course, degradations, descend, losses, optimisation
+from bench.descent.feed import Picture, refuse_small
+from bench.evaluate import evaluate
 from bench.folder import code_of
+from bench.logbook import Logbook
 from bench.plan import choose
+from bench.processes import Processes
 from bench.progress import Progress, Stages
+from bench.protocol import Protocol
 from bench.result import write_whole
 from bench.weights import Chosen
 from zoo.errors import InputError, one_line, unknown
 from zoo.method import Lesson, Method, Recipe, Step
+from zoo.recipe import Descent
 from zoo.resample import round_half_up
 
 if sys.platform != "win32":
     import resource
 
 _CPU = torch.device("cpu")
+_DESCENT = sorted(Path(__file__).with_name("descent").glob("*.py"))
+_MANY = 200
+"""Images whose decoding takes so long that it is shown."""
+_ROWS = 500
+"""Rows that a log has at most, beside those of validations."""
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".mat")
 
 
@@ -75,26 +90,42 @@ class Training:
     start: Start | None = None
     """None where everything is learned."""
     seed: int = 0
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """Choices of the recipe that were made otherwise than it says; they are in it already."""
+    precision: str = "fp32"
+    lr: tuple[Dataset, ...] = ()
+    """LR images of the data, where the recipe does not make them."""
+    skip_bad: bool = False
+    """Whether images that cannot be used are left out, and named."""
 
     @property
     def name(self) -> str:
         """What its files are called."""
-        return f"{self.method.name.replace(':', '-')}-x{self.scale}-{self.recipe.name}"
+        method = self.method.name.replace(":", "-")
+        changed = "".join(f",{key}={value}" for key, value in self.changes.items())
+        return re.sub(r"[^\w.,=-]+", "-", f"{method}-x{self.scale}-{self.recipe.name}{changed}")
 
     @cached_property
     def facts(self) -> dict[str, str]:
         """What it is known by: two with the same facts learn the same weights."""
         start = [f"{self.start.method.name}@{self.start.chosen.label}"] if self.start else []
+        learn = self.recipe.learn
+        code = code_of(self.method.source)
+        choices = dict(self.recipe.settings)
+        if isinstance(learn, Descent):
+            code = [*code, *_DESCENT]
+            choices = learn.settings() | {"precision": self.precision}
+            choices["lr"] = [[dataset.name, dataset.sha256] for dataset in self.lr]
         facts: dict[str, Any] = {
             "method": self.method.name,
             "settings": dict(self.method.settings),
             "scale": self.scale,
             "recipe": self.recipe.name,
-            "recipe settings": dict(self.recipe.settings),
+            "recipe settings": choices,
             "data": [[dataset.name, dataset.sha256] for dataset in self.data],
             "start": [*start, self.start.chosen.sha256] if self.start else [],
             "seed": self.seed,
-            "code": {path.name: images.sha256_of(path) for path in code_of(self.method.source)},
+            "code": {path.name: images.sha256_of(path) for path in code},
         }
         return {key: v if isinstance(v, str) else json.dumps(v) for key, v in facts.items()}
 
@@ -114,6 +145,47 @@ def recipe_of(method: Method, name: str) -> Recipe:
     return recipes[name] if name else method.recipes[0]
 
 
+def changes_of(texts: Iterable[str], updates: int | None) -> dict[str, str]:
+    """Changes to a recipe, from texts KEY=VALUE and a number of updates.
+
+    Raises:
+        InputError: a text that is none, or a choice that is made twice.
+    """
+    found = {"updates": str(updates)} if updates is not None else {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {text}: give KEY=VALUE")
+        if key in found:
+            raise InputError(f"--set {text}: {key} is {found[key]} already; give it once")
+        found[key] = value
+    return found
+
+
+def changed(recipe: Recipe, changes: Mapping[str, str], *, with_lr: bool) -> Recipe:
+    """The recipe with some choices made otherwise; with LR images, it makes none itself.
+
+    Raises:
+        InputError: a choice that it does not have, or LR images that nothing takes.
+    """
+    learn = recipe.learn
+    if not isinstance(learn, Descent):
+        if changes or with_lr:
+            raise InputError(
+                f"recipe {recipe.name} is no gradient descent, and is followed as it stands; leave "
+                "out --set, --updates and --lr"
+            )
+        return recipe
+    made = learn.changed(changes)
+    if with_lr:
+        made = replace(made, degradation=degradations.PAIRS)
+    elif not degradations.parse(made.degradation):
+        raise InputError(f"recipe {recipe.name} takes LR from files; give --lr DIR")
+    losses.parse(made.loss)
+    optimisation.check(made)
+    return replace(recipe, learn=made)
+
+
 def _trainable() -> Iterator[str]:
     for name in zoo.names():
         with contextlib.suppress(InputError):  # a broken file breaks only itself
@@ -121,45 +193,135 @@ def _trainable() -> Iterator[str]:
                 yield name
 
 
-def start_of(recipe: Recipe, spec: str, scale: int) -> Start:
+def start_of(method: Method, recipe: Recipe, spec: str, scale: int) -> Start | None:
     """The weights of `METHOD[@WEIGHTS]`, or of a file, that the recipe is to start from.
 
+    None where the spec is empty, and the recipe can do without. A file is taken to be of the
+    settings that `method` has.
+
     Raises:
-        InputError: it starts from nothing, or from another method's; or there are no such weights.
+        InputError: it starts from nothing, from another method's, or has to start from some; or
+            there are no such weights.
     """
+    if not spec and recipe.needs_start:
+        at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
+        raise InputError(
+            f"recipe {recipe.name} starts from weights of {recipe.starts_from}{at}; give --from "
+            f"{recipe.starts_from}[@WEIGHTS], or a file of them"
+        )
+    if not spec:
+        return None
     if not recipe.starts_from:
         raise InputError(f"recipe {recipe.name} learns everything; leave out --from {spec}")
     if Path(spec).suffix in _WEIGHT_FILES and "@" not in spec:
-        spec = f"{recipe.starts_from}@{spec}"
-    method, tag = zoo.load(spec)
-    if method.name.partition(":")[0] != recipe.starts_from:
+        _, colon, settings = method.name.partition(":")
+        spec = f"{recipe.starts_from}{colon}{settings}@{spec}"
+    other, tag = zoo.load(spec)
+    if other.name.partition(":")[0] != recipe.starts_from:
         raise InputError(
-            f"recipe {recipe.name} starts from {recipe.starts_from}, not from {method.name}; give "
+            f"recipe {recipe.name} starts from {recipe.starts_from}, not from {other.name}; give "
             f"--from {recipe.starts_from}[@WEIGHTS], or a file of its weights"
         )
-    return Start(method, choose(method, tag, scale))
+    return Start(other, choose(other, tag, recipe.starts_at or scale))
 
 
-def luma_of(data: Iterable[Dataset], scale: int) -> list[Tensor]:
-    """HR luma of every image, in order: (H, W), float64 in [0, 1], whole levels of 1/255.
+def pictures_of(training: Training, stages: Stages) -> list[Picture]:
+    """Every training image, decoded, in order.
 
-    RGB goes through BT.601 and is rounded; a grayscale file is taken as luma.
+    Gray and colour together are said, since they are not learned from in the same way: a grayscale
+    file is taken as luma, and by an RGB method in three equal channels.
 
     Raises:
-        InputError: an image that cannot be read, or that has a side below the scale.
+        InputError: an image that cannot be read or is smaller than is learned from, unless
+            `skip_bad` leaves it out; or none is left.
+    """
+    given = {image.name: image for dataset in training.lr for image in dataset.images}
+    files = [image for dataset in training.data for image in dataset.images]
+    found, left_out = [], []
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        readings = pool.map(lambda image: _picture(image, given, training), files)
+        for done, picture in enumerate(readings, start=1):
+            if len(files) > _MANY:
+                stages.show("decoding", done, len(files), "")
+            if isinstance(picture, Picture):
+                found.append(picture)
+                continue
+            if not training.skip_bad:
+                raise InputError(f"{picture}; --skip-bad leaves such images out")
+            left_out.append(picture)
+            stages.say(f"left out: {picture}")
+    if left_out:
+        stages.say(f"{len(left_out)} of {len(files)} images are left out")
+    if not found:
+        names = ", ".join(dataset.name for dataset in training.data)
+        raise InputError(f"{names}: no image is left to learn from; give --data other images")
+    gray = sum(picture.hr.shape[0] == 1 for picture in found)
+    if 0 < gray < len(found):
+        stages.say(f"{gray} of {len(found)} images are grayscale, the others are in colour")
+    return found
+
+
+def _picture(
+    image: ImageFile, given: Mapping[str, ImageFile], training: Training
+) -> Picture | InputError:
+    """The image decoded, or what is wrong with it."""
+    learn = training.recipe.learn
+    try:
+        hr = images.to_tensor(images.decode(image.path), _CPU).to(torch.uint8)
+        lr = None
+        if training.lr:
+            if image.name not in given:
+                raise InputError(f"{image.path} has no LR image of its name in --lr")
+            lr = images.to_tensor(images.decode(given[image.name].path), _CPU).to(torch.uint8)
+        if isinstance(learn, Descent):
+            refuse_small(hr, str(image.path), training.method, learn, training.scale)
+        elif min(hr.shape[-2:]) < training.scale:
+            raise InputError(
+                f"{image.path}: {hr.shape[-1]}x{hr.shape[-2]} px leave nothing at "
+                f"x{training.scale}; take it out, or give a larger image"
+            )
+    except InputError as error:
+        return error
+    return Picture(name=str(image.path), hr=hr, lr=lr)
+
+
+def luma_of(pictures: Iterable[Picture]) -> list[Tensor]:
+    """HR luma of every picture, in order: (H, W), float64 in [0, 1], whole levels of 1/255.
+
+    RGB goes through BT.601 and is rounded; a grayscale file is taken as luma.
     """
     found = []
-    for image in (image for dataset in data for image in dataset.images):
-        hr = images.to_tensor(images.decode(image.path), _CPU)
-        height, width = hr.shape[-2:]
-        if min(height, width) < scale:
-            raise InputError(
-                f"{image.path}: {width}x{height} px leave nothing at x{scale}; take it out, or "
-                "give a larger image"
-            )
+    for picture in pictures:
+        hr = picture.hr.to(torch.float64)
         y = hr if hr.shape[0] == 1 else round_half_up(images.luma(hr))
         found.append(y[0] / 255)
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What a network is judged by while it is trained: PSNR on a set, by a protocol."""
+
+    dataset: Dataset
+    protocol: Protocol
+    every: int
+    """Updates from one to the next; 0 for a twentieth of them all."""
+
+    def judge(
+        self, method: Method, scale: int, device: torch.device
+    ) -> Callable[[nn.Module], float]:
+        """A function that gives the mean PSNR of a module, in dB; images are decoded once."""
+        pixels = [images.decode(image.path) for image in self.dataset.images]
+        psnr = {"psnr": metrics.load("psnr")}
+
+        def judged(module: nn.Module) -> float:
+            values = [
+                evaluate(image, scale, self.protocol, method, module, psnr, device)
+                for image in pixels
+            ]
+            return math.fsum(value[self.protocol.psnr] for value in values) / len(values)
+
+        return judged
 
 
 # Files that say what they were made from
@@ -265,15 +427,27 @@ class _Past:
         self._peak = float(facts.get("peak memory MiB", 0))
         self._resumed = int(facts["resumed"]) + 1 if facts else 0
         self._clock = time.perf_counter()
+        self.curve: list[dict[str, float]] = json.loads(facts.get("curve", "[]"))
+        """Rows of the log."""
+
+    def _passed(self) -> float:
+        return self._seconds + time.perf_counter() - self._clock
+
+    def row(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """A row more of the log, with the seconds from the very beginning."""
+        row = {"update": figures.get("update", 0), "seconds": self._passed(), **figures}
+        self.curve.append({key: float(f"{value:.6g}") for key, value in row.items()})
+        return self.curve[-1]
 
     def facts(self) -> dict[str, str]:
         """As of now; the peak is that of the largest process."""
         return {
             "began": self._began,
             "ended": _now(),
-            "seconds": f"{self._seconds + time.perf_counter() - self._clock:.1f}",
+            "seconds": f"{self._passed():.1f}",
             "peak memory MiB": f"{max(self._peak, _peak_memory()):.0f}",
             "resumed": str(self._resumed),
+            **({"curve": json.dumps(self.curve)} if self.curve else {}),
         }
 
 
@@ -289,22 +463,30 @@ def _peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def train(
-    training: Training, out: Path, device: torch.device, *, every: float, anew: bool, command: str
-) -> Outcome:
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a training runs in, without any say in what it learns."""
+
+    out: Path
+    """Folder of all its files."""
+    device: torch.device
+    every: float
+    """Seconds between two checkpoints."""
+    anew: bool
+    """Whether files that are there are left out of account, and replaced."""
+    command: str
+    """The command line, for the provenance."""
+    validation: Validation | None = None
+    processes: Processes = field(default_factory=Processes)
+
+
+def train(training: Training, around: Surroundings) -> Outcome:
     """Learn the weights, or go on learning them, and write `out/NAME.safetensors`.
 
     Beside it, `NAME.checkpoint.safetensors` is written at the end of each stage, of a step where
     `every` seconds have passed, and of the step in which Ctrl-C is pressed; it goes when the
-    weights are written.
-
-    Args:
-        training: what to learn.
-        out: folder of both files.
-        device: where to compute.
-        every: seconds between two checkpoints.
-        anew: whether files that are there are left out of account, and replaced.
-        command: the command line, for the provenance.
+    weights are written. Where there are figures, `NAME.log.csv` and a TensorBoard folder
+    `NAME.tensorboard` hold them, and `NAME.best.safetensors` the weights of the best PSNR.
 
     Raises:
         InputError: a file that is there is damaged or was made from something else, an image
@@ -312,83 +494,129 @@ def train(
             written.
         KeyboardInterrupt: Ctrl-C was pressed; the checkpoint is written.
     """
-    target = out / f"{training.name}.safetensors"
-    checkpoint = out / f"{training.name}.checkpoint.safetensors"
-    past: dict[str, str] = {}
-    saved: dict[str, Tensor] = {}
-    stages = Stages()
-    if anew:
-        checkpoint.unlink(missing_ok=True)
-    else:
-        there = _read(target)[0] if target.is_file() else {}
-        if there and not _differences(training.facts, there):
-            return Outcome(path=target, computed=False)
-        if checkpoint.is_file():
-            past, saved = _read(checkpoint)
-            _refuse_other(checkpoint, training.facts, past)
-            stages.say(f"{training.name} continues at: {past['at']}")
-        elif there:
-            _refuse_other(target, training.facts, there)
-    for path in (target, checkpoint):
-        for left in out.glob(f".{path.name}.*"):  # by a process that was killed while it wrote
-            left.unlink(missing_ok=True)
-    start = training.start
-    lesson = Lesson(
-        method=training.method,
-        scale=training.scale,
-        images=luma_of(training.data, training.scale),
-        settings=training.recipe.settings,
-        start=start.state(training.scale, Progress()) if start else {},
-        saved=saved,
-        seed=training.seed,
-        device=device,
+    stages = Stages(quiet=not around.processes.is_first)
+    past, saved = around.processes.everywhere(
+        _found(training, around, stages) if around.processes.is_first else None
     )
+    if past is None:
+        return Outcome(path=around.out / f"{training.name}.safetensors", computed=False)
     record = _Past(past)
+    steps = _steps(training, around, saved, stages)
+    if not around.processes.is_first:
+        for _ in steps:
+            pass
+        return Outcome(path=around.out / f"{training.name}.safetensors", computed=True)
     try:
-        learned = _learn(training, lesson, checkpoint, record, stages, every)
+        learned = _learn(training, steps, record, stages, around)
     except KeyboardInterrupt:
-        if anew:
+        if around.anew:
             stages.say("Leave out --anew to go on from here.")
         raise
-    facts = machine.facts(device)
+    files = _Files(around.out, training.name)
+    state = _fitted(training, learned, files.weights)
+    write_whole({files.weights: _file_of(state, _provenance(training, record, around))})
+    files.checkpoint.unlink(missing_ok=True)
+    return Outcome(path=files.weights, computed=True)
+
+
+class _Files:
+    """Where a training's files lie."""
+
+    def __init__(self, out: Path, name: str) -> None:
+        self.weights = out / f"{name}.safetensors"
+        self.checkpoint = out / f"{name}.checkpoint.safetensors"
+        self.best = out / f"{name}.best.safetensors"
+        self.log = out / f"{name}.log.csv"
+        self.events = out / f"{name}.tensorboard"
+
+
+def _found(
+    training: Training, around: Surroundings, stages: Stages
+) -> tuple[dict[str, str] | None, dict[str, Tensor]]:
+    """Facts and state of the checkpoint that is there; None where the weights are learned already.
+
+    Raises:
+        InputError: a file that is there is damaged, or was made from something else.
+    """
+    files = _Files(around.out, training.name)
+    past: dict[str, str] = {}
+    saved: dict[str, Tensor] = {}
+    if around.anew:
+        files.checkpoint.unlink(missing_ok=True)
+    else:
+        there = _read(files.weights)[0] if files.weights.is_file() else {}
+        if there and not _differences(training.facts, there):
+            return None, {}
+        if files.checkpoint.is_file():
+            past, saved = _read(files.checkpoint)
+            _refuse_other(files.checkpoint, training.facts, past)
+            stages.say(f"{training.name} continues at: {past['at']}")
+        elif there:
+            _refuse_other(files.weights, training.facts, there)
+    for path in (files.weights, files.checkpoint, files.best):
+        for left in around.out.glob(f".{path.name}.*"):  # by a process that was killed in writing
+            left.unlink(missing_ok=True)
+    return past, saved
+
+
+def _provenance(training: Training, record: _Past, around: Surroundings) -> dict[str, str]:
+    """What the weights' file says of itself."""
+    facts = machine.facts(around.device)
     del facts["precision"]  # speaks of measuring
-    facts |= training.facts | record.facts() | {"command": command}
+    facts |= training.facts | record.facts() | {"command": around.command}
     facts["citation"] = training.recipe.citation
-    state = _fitted(training, learned, target)
-    write_whole({target: _file_of(state, facts)})
-    checkpoint.unlink(missing_ok=True)
-    return Outcome(path=target, computed=True)
+    facts["processes"] = str(around.processes.count)
+    source = {recipe.name: recipe for recipe in training.method.recipes}[training.recipe.name].learn
+    if isinstance(training.recipe.learn, Descent) and isinstance(source, Descent):
+        facts["updates"] = str(training.recipe.learn.updates)
+        facts["updates of the source"] = str(source.updates)
+    if around.validation is not None:
+        facts["validated on"] = around.validation.dataset.name
+        facts["validated by"] = around.validation.protocol.name
+    return facts
 
 
 def _learn(
     training: Training,
-    lesson: Lesson,
-    checkpoint: Path,
+    steps: Generator[Step, None, dict[str, Tensor]],
     record: _Past,
     stages: Stages,
-    every: float,
+    around: Surroundings,
 ) -> dict[str, Tensor]:
     """What the recipe returns, its steps shown and kept."""
+    files = _Files(around.out, training.name)
     written = time.monotonic()
-    steps = _steps(training, lesson)
-    with _asked_to_stop() as stop, stages.work():
+    with (
+        Logbook(files.log, files.events, record.curve) as log,
+        _asked_to_stop() as stop,
+        stages.work(),
+    ):
         while True:
             try:
                 step = next(steps)
             except StopIteration as end:
                 return dict(end.value)
             stages.show(step.stage, step.done, step.total, step.note)
-            due = step.done >= step.total or time.monotonic() - written >= every
+            if step.remark:
+                stages.say(step.remark)
+            if step.figures:
+                log.write(record.row(step.figures))
+            if step.learned:
+                facts = _provenance(training, record, around)
+                write_whole({files.best: _file_of(step.learned, facts)})
+            due = step.done >= step.total or time.monotonic() - written >= around.every
             if due or stop.is_set():
                 at = {"at": f"{step.stage}, {step.done} of {step.total}"}
                 facts = training.facts | record.facts() | at
-                write_whole({checkpoint: _file_of(step.state, facts)})
+                write_whole({files.checkpoint: _file_of(step.state, facts)})
                 written = time.monotonic()
             if stop.is_set():
                 raise KeyboardInterrupt
 
 
-def _steps(training: Training, lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
+def _steps(
+    training: Training, around: Surroundings, saved: dict[str, Tensor], stages: Stages
+) -> Generator[Step, None, dict[str, Tensor]]:
     """The recipe's steps, held to the contract.
 
     Raises:
@@ -396,7 +624,11 @@ def _steps(training: Training, lesson: Lesson) -> Generator[Step, None, dict[str
     """
     name = f"recipe {training.recipe.name} of {training.method.name}"
     try:
-        steps = training.recipe.learn(lesson)
+        learn = training.recipe.learn
+        if isinstance(learn, Descent):
+            steps = descend(learn, _course(training, learn, around, saved, stages))
+        else:
+            steps = learn(_lesson(training, around, saved, stages))
         while True:
             try:
                 step = next(steps)
@@ -417,6 +649,62 @@ def _steps(training: Training, lesson: Lesson) -> Generator[Step, None, dict[str
     if not isinstance(learned, dict) or not all(isinstance(x, Tensor) for x in learned.values()):
         raise InputError(f"{name} returned a {type(learned).__name__}; expected a state dict")
     return learned
+
+
+def _lesson(
+    training: Training, around: Surroundings, saved: Mapping[str, Tensor], stages: Stages
+) -> Lesson:
+    """What a recipe of its own is given."""
+    start = training.start
+    return Lesson(
+        method=training.method,
+        scale=training.scale,
+        images=luma_of(pictures_of(training, stages)),
+        settings=training.recipe.settings,
+        start=start.state(training.scale, Progress()) if start else {},
+        saved=saved,
+        seed=training.seed,
+        device=around.device,
+    )
+
+
+def _course(
+    training: Training,
+    descent: Descent,
+    around: Surroundings,
+    saved: Mapping[str, Tensor],
+    stages: Stages,
+) -> Course:
+    """What gradient descent is given.
+
+    Raises:
+        InputError: the weights to start from do not fit.
+    """
+    recipe, start, validation = training.recipe, training.start, around.validation
+    module = weights.fresh(training.method, training.scale, training.seed)
+    if start is not None:
+        state = start.state(recipe.starts_at or training.scale, Progress())
+        if recipe.adapt is not None:
+            state = recipe.adapt(state, module)
+        weights.load_strictly(module, state, Path(start.chosen.label), training.method.name)
+    every = validation.every or max(1, descent.updates // 20) if validation else 0
+    return Course(
+        method=training.method,
+        scale=training.scale,
+        pictures=pictures_of(training, stages),
+        network=module.to(around.device),
+        device=around.device,
+        seed=training.seed,
+        precision=training.precision,
+        saved=saved,
+        validate=(
+            validation.judge(training.method, training.scale, around.device) if validation else None
+        ),
+        every=every,
+        log=max(1, descent.updates // _ROWS),
+        fresh=start is None,
+        processes=around.processes,
+    )
 
 
 def _fitted(

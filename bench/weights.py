@@ -106,15 +106,15 @@ def choose(method: Method, tag: str, scale: int) -> Chosen:
     return Chosen(path.name, sha256_of(path), path=path)
 
 
-def fresh(method: Method, scale: int) -> nn.Module:
-    """The method's module as `build` makes it, seeded; nothing is put around it.
+def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
+    """The method's module as `build` makes it from a seed; nothing is put around it.
 
     Raises:
         InputError: `build` fails, or gives no module.
     """
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
+            torch.manual_seed(seed)
             module = method.build(scale, method.settings)
     except InputError:
         raise

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
+from zoo.recipe import Descent
 
 Settings: TypeAlias = Mapping[str, Any]
 """Every setting's value: a method's are integers or words, a recipe's any plain value."""
@@ -46,6 +47,12 @@ class Step:
     """What `Lesson.saved` has to hold for learning to go on after this step, to the same bits."""
     note: str = ""
     """What people would watch: an error, a count."""
+    remark: str = ""
+    """What has to be said of this step, such as that its loss leapt."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """A row of the log, by its columns; `psnr` is what the best is chosen by."""
+    learned: Mapping[str, Tensor] = field(default_factory=dict)
+    """The module's state dict where its PSNR is the best so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +82,19 @@ class Recipe:
     citation: str
     data: tuple[str, ...]
     """Names of the training sets, in order."""
-    learn: Callable[[Lesson], Generator[Step, None, dict[str, Tensor]]]
-    """Yields its steps and returns the module's state dict."""
+    learn: Callable[[Lesson], Generator[Step, None, dict[str, Tensor]]] | Descent
+    """Yields its steps and returns the module's state dict; or what gradient descent is to do."""
     settings: Settings = field(default_factory=dict)
-    """Every number that the source states, or that was taken where it is silent."""
+    """Every number that the source states, or that was taken where it is silent; of gradient
+    descent, what its source does otherwise than it does here."""
     starts_from: str = ""
     """Method whose weights it may start from; empty where none."""
+    needs_start: bool = False
+    """Whether it has to start from them."""
+    starts_at: int = 0
+    """Scale of the weights that it starts from; 0 for the one that is learned."""
+    adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
+    """From these weights and the fresh module to the state dict it starts with; else they fit."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.method import Method, Settings, Weights
+from zoo.method import Method, Recipe, Settings, Weights
+from zoo.recipe import Descent
 
 NAMES = ("srcnn-9-1-5", "srcnn-9-3-5", "srcnn-9-5-5")
 
 _ECCV = "Dong et al., Learning a Deep Convolutional Network for Image Super-Resolution, ECCV 2014"
 _TPAMI = "Dong et al., Image Super-Resolution Using Deep Convolutional Networks, TPAMI 2016"
+_DEEPSENSE = "deepsense.ai, Using deep learning for Single Image Super Resolution, 2017"
 _PUBLISHED = {
     ("srcnn-9-1-5", "91", 2): "51b748297e8669832a4ad27cc4b7eebc6d65d37a77bcb19bef23c1b5f972ea12",
     ("srcnn-9-1-5", "91", 3): "ef05325a96221ab9399db844bc833f687796a1078bfa6aacc6930bde60ca5b10",
@@ -41,6 +43,53 @@ _PUBLISHED = {
         "3f94150d24e5b60dab2b74f4eaf358aefdc72cbe724d86990435bf877ed452ed"
     ),
 }
+_ECCV2014 = Descent(
+    patch=33,
+    stride=14,
+    border=6,
+    loss="l2",
+    optimizer="sgd",
+    rate=1e-4,
+    rates={"*.bias": 0.1, "conv3.*": 0.1},
+    momentum=0.9,
+    batch=128,
+    updates=6_250_000,
+    silent={
+        "updates": "8e8 backpropagations are 6.25 million batches of 128; three days on a GTX 770",
+        "border": "the authors compare the 21x21 pixels that no padding reaches",
+        "degradation": "a Gaussian, says the paper; the authors' generate_train.m has none",
+    },
+)
+_DEEPSENSE2017 = Descent(
+    patch=32,
+    stride=18,
+    border=6,
+    loss="l2",
+    optimizer="adam",
+    rate=1e-5,
+    batch=128,
+    updates=100_000,
+    silent={
+        "stride": "18 gives 13,699 patches, the nearest to the 14 thousand that are stated",
+        "batch": "not stated; SRCNN's",
+        "updates": "not stated",
+        "border": "not stated; SRCNN's",
+    },
+)
+_OURS = Descent(
+    patch=75,
+    border=6,
+    draw="places",
+    augment="flips and turns",
+    loss="l2",
+    initialise="pass",
+    optimizer="adam",
+    rate=1e-3,
+    schedule="cosine",
+    warmup=500,
+    batch=12,
+    updates=15_000,
+)
 _FOLDERS = {"91": "91 images", "imagenet": "ImageNet"}
 
 
@@ -129,6 +178,11 @@ def method(name: str) -> Method:
         settings={"n1": 64, "n2": 32},
         build=build,
         multiplies=multiplies,
+        recipes=(
+            Recipe(name="sisrbench", citation="this project", data=("t91",), learn=_OURS),
+            Recipe(name="eccv2014", citation=_ECCV, data=("t91",), learn=_ECCV2014),
+            Recipe(name="deepsense2017", citation=_DEEPSENSE, data=("t91",), learn=_DEEPSENSE2017),
+        ),
         convert=from_mat,
         default_weights="91" if name == "srcnn-9-1-5" else "imagenet",
         weights=tuple(

@@ -1,0 +1,67 @@
+"""The log of a training: a CSV file, and TensorBoard's events."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tensorboardX import SummaryWriter
+
+from zoo.errors import InputError
+
+COLUMNS = ("update", "seconds", "loss", "rate", "psnr", "updates_per_second", "feeding")
+
+
+class Logbook:
+    """Both logs, made when the first row comes; rows from before are written again."""
+
+    def __init__(self, table: Path, events: Path, before: Sequence[Mapping[str, float]]) -> None:
+        """Log to a table and a folder of events.
+
+        Args:
+            table: the CSV file.
+            events: the folder.
+            before: rows that a training has that goes on.
+        """
+        self._table, self._events, self._before = table, events, list(before)
+        self._writer: SummaryWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Add a row.
+
+        Raises:
+            InputError: a column that there is not.
+            OSError: the log cannot be written.
+        """
+        surplus = [key for key in row if key not in COLUMNS]
+        if surplus:
+            raise InputError(f"no column {surplus[0]!r} in a log; give: {', '.join(COLUMNS)}")
+        rows = [row]
+        if self._writer is None:
+            self._table.parent.mkdir(parents=True, exist_ok=True)
+            self._table.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+            for old in self._events.glob("events.*"):
+                old.unlink()
+            self._writer = SummaryWriter(str(self._events))
+            rows = [*self._before, row]
+        with self._table.open("a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerows(rows)
+        for each in rows:
+            for key, value in each.items():
+                if key not in ("update", "seconds"):
+                    self._writer.add_scalar(key, value, int(each["update"]))

@@ -1,0 +1,98 @@
+"""Several processes that train together, as `torchrun` starts them; one where it does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from zoo.errors import InputError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many there are, and which one this is."""
+
+    count: int = 1
+    rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes and speaks."""
+        return self.rank == 0
+
+    def part(self, batch: int) -> slice:
+        """This process's part of a global batch.
+
+        Raises:
+            InputError: the batch cannot be shared out evenly.
+        """
+        if batch % self.count:
+            raise InputError(
+                f"a batch of {batch} cannot be shared by {self.count} processes; give --set "
+                "batch=N, a multiple of them"
+            )
+        share = batch // self.count
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+    def seed(self, seed: int, update: int) -> int:
+        """A seed for what each process draws by itself in an update."""
+        return (seed * 1_000_003 + update * self.count + self.rank) % 2**63
+
+    def share(self, module: nn.Module, *, unused: bool = False) -> nn.Module:
+        """The module with gradients averaged over the processes; `unused` where some get none."""
+        if self.count == 1:
+            return module
+        return DistributedDataParallel(module, find_unused_parameters=unused)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a scalar over the processes."""
+        if self.count > 1:
+            distributed.all_reduce(value)
+            value /= self.count
+        return value
+
+    def first(self, compute: Callable[[], float]) -> float:
+        """What the first process computes, in all of them."""
+        return float(self.everywhere(compute() if self.is_first else None))
+
+    def everywhere(self, value: Any) -> Any:
+        """The first process's value, in all of them."""
+        if self.count == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values)
+        return values[0]
+
+
+def join(device: torch.device) -> tuple[Processes, torch.device]:
+    """The processes that `torchrun` has started, joined, and the device of this one.
+
+    NCCL on NVIDIA GPUs, each process its own, and gloo elsewhere.
+
+    Raises:
+        InputError: a GPU was named where each process takes its own.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return Processes(), device
+    if device.type == "cuda":
+        if device.index is not None:
+            raise InputError(
+                f"--device {device} under torchrun; give cuda: each process has its own"
+            )
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Processes(distributed.get_world_size(), distributed.get_rank()), device
+
+
+def leave() -> None:
+    """Part from the other processes, if there are any."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
