@@ -21,6 +21,7 @@ from bench import (
     costs,
     datasets,
     descent,
+    experiments,
     fetch,
     images,
     machine,
@@ -31,6 +32,7 @@ from bench import (
     result,
     summary,
     train,
+    trial,
 )
 from bench import protocol as protocols
 from bench import weights as weight_files
@@ -204,28 +206,50 @@ def reproduce(
     threads: int | None,
     repeat: int,
 ) -> int:
-    """Re-measure tables of papers.
+    """Re-measure tables of papers, and what they say of training.
 
     \b
     sisrbench reproduce srcnn2014_set5 srcnn2014_set14
     sisrbench reproduce edsr2017_table3 --strict
+    sisrbench reproduce edsr2017_pretraining      trains, from several seeds, and compares
 
     Says, cell by cell, whether they hold. Every claim gets a verdict: reproduced (to the printed
     digit), deviates, not measured, or claim inconsistent (the paper contradicts itself), with
     the reason.
     """  # noqa: D301
-    loaded = [published.load(name) for name in dict.fromkeys(tables)]
+    tried = [experiments.load(name) for name in dict.fromkeys(tables) if _is_experiment(name)]
+    loaded = [published.load(name) for name in dict.fromkeys(tables) if not _is_experiment(name)]
     rules = protocols.load(protocol_name) if protocol_name else None
     inference = options.asked_inference()
     used = _device(device, threads, inference)
     progress = Progress()
+    around = train.Surroundings(
+        out=out,
+        device=used,
+        every=60,
+        anew=False,
+        command=shlex.join(["sisrbench", *sys.argv[1:]]),
+    )
+    trials = [trial.train_arms(experiment, around) for experiment in tried]
     reproduction = Reproduction(loaded, rules, used, repeat, inference, progress)
-    measured, runs = _execute(reproduction.units, used, out, progress)
+    units = reproduction.units
+    for experiment, trained in zip(tried, trials, strict=True):
+        units += trial.units_of(experiment, trained, around)
+    measured, runs = _execute(units, used, out, progress)
     verdicts = compare.all_tables(loaded, measured, reproduction.why_not)
+    for experiment, trained in zip(tried, trials, strict=True):
+        found = trial.verdicts(experiment, trained, measured)
+        verdicts = pd.concat([verdicts, found], ignore_index=True) if len(verdicts) else found
+        summary.print_arms(experiment.title, trial.averages(experiment, trained, measured))
     _write(out, "sisrbench: " + ", ".join(tables), measured, verdicts, runs)
     summary.print_verdicts(verdicts)
     _print_place(out)
     return int(strict and bool((verdicts["verdict"] == "deviates").any()))
+
+
+def _is_experiment(name: str) -> bool:
+    """Whether a table's name is that of an experiment; a name that is neither is a table's."""
+    return name in experiments.names()
 
 
 @command.command(name="cost")
@@ -298,7 +322,7 @@ def show(spec: str, scale: int | None) -> int:
 def list_(kinds: tuple[str, ...]) -> int:
     """Name what there is.
 
-    KIND is one of methods, datasets, tables, protocols, metrics, costs, sections.
+    KIND is one of methods, datasets, tables, experiments, protocols, metrics, costs, sections.
     """
     for kind in kinds:
         if kind not in _LISTED:
@@ -338,6 +362,7 @@ _LISTED: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "methods": lambda: [(name, _in_short(name)) for name in zoo.names()],
     "datasets": _listed_datasets,
     "tables": lambda: [(name, published.load(name).title) for name in published.names()],
+    "experiments": lambda: [(name, experiments.load(name).title) for name in experiments.names()],
     "protocols": lambda: [(name, known.source) for name, known in protocols.PROTOCOLS.items()],
     "metrics": lambda: [(name, "") for name in metrics.names()],
     "costs": lambda: [(name, "") for name in costs.names()],
@@ -476,7 +501,6 @@ def check_(baseline: Path, out: Path, tolerance: float) -> int:
 @click.option(
     "--from",
     "start_spec",
-    default="",
     metavar="METHOD[@WEIGHTS]|FILE",
     help="Weights to start from, where the recipe can.",
 )
@@ -551,7 +575,7 @@ def train_(
     scale: int,
     recipe_name: str,
     sets: tuple[str, ...],
-    start_spec: str,
+    start_spec: str | None,
     updates: int | None,
     changes: tuple[str, ...],
     lr_sets: tuple[str, ...],
@@ -596,7 +620,8 @@ def train_(
     if not names:
         raise InputError(f"recipe {recipe.name} names no images; give --data DATASET or --data DIR")
     is_descent = isinstance(recipe.learn, Descent)
-    judged_on = validation_set or ("set5" if is_descent else NOTHING)
+    usual = "set5" if is_descent else NOTHING
+    judged_on = usual if validation_set is None else validation_set
     if not is_descent and (judged_on != NOTHING or precision != "fp32"):
         raise InputError(
             f"recipe {recipe.name} is no gradient descent; leave out --validate and --precision"
@@ -607,6 +632,7 @@ def train_(
     inference = Inference(precision=precision)
     used = _device(device, threads, inference)
     processes, used = join(used)
+    click.get_current_context().call_on_close(leave)
     progress = Progress(quiet=not processes.is_first)
     training = train.Training(
         method=method,
@@ -634,11 +660,8 @@ def train_(
         validation=validation,
         processes=processes,
     )
-    try:
-        with inference.switches():
-            outcome = train.train(training, around)
-    finally:
-        leave()
+    with inference.switches():
+        outcome = train.train(training, around)
     if not processes.is_first:
         return 0
     if not outcome.computed:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from zoo.errors import InputError
+from zoo.errors import InputError, one_line
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,24 @@ class Processes:
             value /= self.count
         return value
 
-    def first(self, compute: Callable[[], float]) -> float:
-        """What the first process computes, in all of them."""
-        return float(self.everywhere(compute() if self.is_first else None))
+    def first(self, compute: Callable[[], T]) -> T:
+        """What the first process computes, in all of them.
 
-    def everywhere(self, value: Any) -> Any:
-        """The first process's value, in all of them."""
+        Raises:
+            InputError: it raised that; then all of them do, and none waits for it.
+        """
         if self.count == 1:
-            return value
-        values = [value]
-        distributed.broadcast_object_list(values)
-        return values[0]
+            return compute()
+        told: list[Any] = [None, None]
+        if self.is_first:
+            try:
+                told[0] = compute()
+            except InputError as error:
+                told[1] = str(error)
+        distributed.broadcast_object_list(told)
+        if told[1] is not None:
+            raise InputError(told[1])
+        return cast("T", told[0])
 
 
 def join(device: torch.device) -> tuple[Processes, torch.device]:
@@ -76,7 +85,7 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
     NCCL on NVIDIA GPUs, each process its own, and gloo elsewhere.
 
     Raises:
-        InputError: a GPU was named where each process takes its own.
+        InputError: a GPU was named where each process takes its own, or the others are not there.
     """
     if "WORLD_SIZE" not in os.environ:
         return Processes(), device
@@ -88,7 +97,13 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                f"WORLD_SIZE is set, but the other processes cannot be joined: {one_line(error)}; "
+                "start with torchrun, or unset it"
+            ) from error
     return Processes(distributed.get_world_size(), distributed.get_rank()), device
 
 

@@ -71,6 +71,17 @@ def print_verdicts(verdicts: pd.DataFrame) -> None:
         click.echo(f"  {row['verdict']}: {claimed}: {row['reason']}")
 
 
+def print_arms(title: str, averages: pd.DataFrame) -> None:
+    """The arms of an experiment: mean and standard deviation over seeds."""
+    table = Table(title=rich.markup.escape(title), box=box.SIMPLE, title_justify="left")
+    for column in ("arm", "quantity", "mean", "std", "seeds"):
+        table.add_column(column, justify="left" if column in ("arm", "quantity") else "right")
+    for arm, quantity, mean, spread, count in averages.itertuples(index=False):
+        figures = (f"{mean:.4f}", f"{spread:.4f}", str(count))
+        table.add_row(rich.markup.escape(str(arm)), str(quantity), *figures)
+    console().print(table)
+
+
 def print_costs(measured: Sequence[Result]) -> None:
     """A table a scale: costs down, methods across; why one is missing, below."""
     for scale in sorted({found.scale for found in measured}):

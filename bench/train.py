@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import signal
@@ -32,13 +31,14 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from bench import images, machine, metrics, weights
+from bench import fetch, images, machine, metrics, weights
 from bench.datasets import Dataset, ImageFile
-from bench.descent import Course, degradations, descend, losses, optimisation
+from bench.descent import Course, degradations, descend, features, losses, optimisation
 from bench.descent.feed import Picture, refuse_small
 from bench.evaluate import evaluate
 from bench.folder import code_of
 from bench.logbook import Logbook
+from bench.measure import pooled
 from bench.plan import choose
 from bench.processes import Processes
 from bench.progress import Progress, Stages
@@ -193,23 +193,23 @@ def _trainable() -> Iterator[str]:
                 yield name
 
 
-def start_of(method: Method, recipe: Recipe, spec: str, scale: int) -> Start | None:
+def start_of(method: Method, recipe: Recipe, spec: str | None, scale: int) -> Start | None:
     """The weights of `METHOD[@WEIGHTS]`, or of a file, that the recipe is to start from.
 
-    None where the spec is empty, and the recipe can do without. A file is taken to be of the
+    None without a spec, where the recipe can do without. A file is taken to be of the
     settings that `method` has.
 
     Raises:
         InputError: it starts from nothing, from another method's, or has to start from some; or
             there are no such weights.
     """
-    if not spec and recipe.needs_start:
+    if spec is None and recipe.needs_start:
         at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
         raise InputError(
             f"recipe {recipe.name} starts from weights of {recipe.starts_from}{at}; give --from "
             f"{recipe.starts_from}[@WEIGHTS], or a file of them"
         )
-    if not spec:
+    if spec is None:
         return None
     if not recipe.starts_from:
         raise InputError(f"recipe {recipe.name} learns everything; leave out --from {spec}")
@@ -310,7 +310,7 @@ class Validation:
     def judge(
         self, method: Method, scale: int, device: torch.device
     ) -> Callable[[nn.Module], float]:
-        """A function that gives the mean PSNR of a module, in dB; images are decoded once."""
+        """A function that gives a module's PSNR on the set, in dB; images are decoded once."""
         pixels = [images.decode(image.path) for image in self.dataset.images]
         psnr = {"psnr": metrics.load("psnr")}
 
@@ -319,7 +319,8 @@ class Validation:
                 evaluate(image, scale, self.protocol, method, module, psnr, device)
                 for image in pixels
             ]
-            return math.fsum(value[self.protocol.psnr] for value in values) / len(values)
+            each = [value[self.protocol.psnr] for value in values]
+            return pooled(each, self.protocol.psnr, self.protocol)
 
         return judged
 
@@ -436,7 +437,7 @@ class _Past:
     def row(self, figures: Mapping[str, float]) -> dict[str, float]:
         """A row more of the log, with the seconds from the very beginning."""
         row = {"update": figures.get("update", 0), "seconds": self._passed(), **figures}
-        self.curve.append({key: float(f"{value:.6g}") for key, value in row.items()})
+        self.curve.append({key: float(f"{value:.12g}") for key, value in row.items()})
         return self.curve[-1]
 
     def facts(self) -> dict[str, str]:
@@ -495,9 +496,7 @@ def train(training: Training, around: Surroundings) -> Outcome:
         KeyboardInterrupt: Ctrl-C was pressed; the checkpoint is written.
     """
     stages = Stages(quiet=not around.processes.is_first)
-    past, saved = around.processes.everywhere(
-        _found(training, around, stages) if around.processes.is_first else None
-    )
+    past, saved = around.processes.first(lambda: _found(training, around, stages))
     if past is None:
         return Outcome(path=around.out / f"{training.name}.safetensors", computed=False)
     record = _Past(past)
@@ -570,6 +569,9 @@ def _provenance(training: Training, record: _Past, around: Surroundings) -> dict
     if isinstance(training.recipe.learn, Descent) and isinstance(source, Descent):
         facts["updates"] = str(training.recipe.learn.updates)
         facts["updates of the source"] = str(source.updates)
+        terms = losses.parse(training.recipe.learn.loss)
+        seen = [features.parse(term.name).title for term in terms if term.is_features]
+        facts |= {"features": ", ".join(seen)} if seen else {}
     if around.validation is not None:
         facts["validated on"] = around.validation.dataset.name
         facts["validated by"] = around.validation.protocol.name
@@ -681,6 +683,9 @@ def _course(
         InputError: the weights to start from do not fit.
     """
     recipe, start, validation = training.recipe, training.start, around.validation
+    for term in losses.parse(descent.loss):
+        if term.is_features:
+            fetch.fetch_missing(term.name, features.files(features.parse(term.name)), Progress())
     module = weights.fresh(training.method, training.scale, training.seed)
     if start is not None:
         state = start.state(recipe.starts_at or training.scale, Progress())

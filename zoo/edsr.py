@@ -10,14 +10,16 @@ weights and biases alike, which is also that of Torch7, in which the paper's net
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.method import Method, Settings, Weights
+from zoo.method import Method, Recipe, Settings, Weights
+from zoo.recipe import Descent
 
 NAMES = ("edsr-baseline", "edsr", "mdsr-baseline", "mdsr")
 
@@ -33,6 +35,44 @@ _SIZES = {  # blocks and features (table 1)
     "mdsr-baseline": (16, 64),
     "mdsr": (80, 64),
 }
+_DATA = ("t91", "bsds200", "bsds500-test", "general100")
+"""What can be had in place of DIV2K: 591 images."""
+_CVPRW2017 = Descent(
+    patch=48,
+    augment="flips and turns",
+    degradation="matlab-uint8:bicubic",
+    loss="255 l1",
+    optimizer="adam",
+    rate=1e-4,
+    schedule="steps of 200000 by 0.5",
+    skip=3.0,
+    batch=16,
+    updates=1_000_000,
+    silent={
+        "data": "800 images of DIV2K; here those that can be had",
+        "loss": "colours are 0 to 255 in the paper's network, which Adam's epsilon sees",
+        "skip": "from the authors' training script; the paper does not speak of it",
+    },
+)
+_UNKNOWN = replace(
+    _CVPRW2017,
+    degradation="blur 1.6 + matlab-uint8:bicubic",
+    silent={
+        **_CVPRW2017.silent,
+        "degradation": "the challenge keeps its kernels secret; a Gaussian stands for them",
+    },
+)
+_SHORT = replace(
+    _CVPRW2017,
+    patch=32,
+    rate=5e-4,
+    schedule="cosine",
+    warmup=50,
+    skip=0.0,
+    batch=8,
+    updates=1_000,
+    silent={},
+)
 _RESIDUAL_SCALES = {"edsr-baseline": 1.0, "edsr": 0.1}
 _FILES = {
     "edsr-baseline": {
@@ -243,6 +283,41 @@ def _multiplies_between(scale: int, blocks: int, width: int) -> int:
     return total + 9 * 3 * width * (1 + pixels)
 
 
+def _start(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    if not isinstance(module, EDSR):
+        raise InputError("only EDSR starts from x2; MDSR learns all scales together")
+    return from_x2(state, module)
+
+
+def _recipes(name: str) -> Iterator[Recipe]:
+    """The paper's, its short ablation, both settings of NTIRE 2017, and one for a processor."""
+    by_name = {
+        "cvprw2017": _CVPRW2017,
+        "cvprw2017-table2": replace(_CVPRW2017, updates=300_000),
+        "ntire2017-unknown": _UNKNOWN,
+        "short": _SHORT,
+    }
+    for recipe, learn in by_name.items():
+        own = recipe == "short"
+        data = ("t91", "bsds200") if own else _DATA
+        citation = "this project" if own else _CITATION
+        if name.startswith("mdsr"):
+            several = replace(learn, scales=_MULTI, mixing="updates")
+            yield Recipe(name=recipe, citation=citation, data=data, learn=several)
+            continue
+        yield Recipe(name=recipe, citation=citation, data=data, learn=learn)
+        yield Recipe(
+            name=f"{recipe}-from-x2",
+            citation=citation,
+            data=data,
+            learn=learn,
+            starts_from=name,
+            needs_start=True,
+            starts_at=2,
+            adapt=_start,
+        )
+
+
 def method(name: str) -> Method:
     """The card of EDSR or MDSR, of the paper's size or its baseline's (table 1)."""
     multi = name.startswith("mdsr")
@@ -268,6 +343,7 @@ def method(name: str) -> Method:
         settings={"blocks": blocks, "features": features},
         build=build,
         multiplies=multiplies,
+        recipes=tuple(_recipes(name)),
         default_weights="official",
         weights=tuple(
             Weights(

@@ -11,10 +11,14 @@ parameters" need weights that are not shared and gates of 3x3, where their text 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from zoo.method import Method, Settings
+from zoo.method import Method, Recipe, Settings
+from zoo.recipe import Descent
 
 NAMES = ("memnet", "memnet-laljavid")
 
@@ -22,6 +26,61 @@ _TAI = "Tai et al., MemNet: A Persistent Memory Network for Image Restoration, I
 _LAL_JAVID = (
     "Lal & Javid, Image Super-Resolution using Deep Neural Networks, University of Toronto, "
     "after Tai et al., ICCV 2017"
+)
+
+_ICCV2017 = Descent(
+    patch=31,
+    stride=21,
+    augment="flips and turns",
+    scales=(2, 3, 4),
+    loss="euclidean",
+    optimizer="sgd",
+    rate=0.1,
+    momentum=0.9,
+    weight_decay=1e-4,
+    schedule="steps of 200000 by 0.1",
+    clip="norm 0.01/rate",
+    batch=64,
+    updates=800_000,
+    silent={"updates": "the authors' solver stops at 2e7, the rate has vanished at 8e5"},
+)
+_EPOCH = 1012
+"""Updates of 128 in which Lal & Javid see their 129,518 patches."""
+_LALJAVID2020 = replace(
+    _ICCV2017,
+    batch=128,
+    schedule=f"steps of {10 * _EPOCH} by 0.1",
+    updates=80 * _EPOCH,
+    augment="none",
+    silent={
+        "scales": "drawn at random; from 2, 3 and 4, on which it is tested",
+        "degradation": "of patches in the paper; of whole images here, which the edges alone see",
+        "clip": "not stated; without it a rate of 0.1 diverges. MemNet's own",
+        "data": "T91, BSDS200 and General100 give another number of patches than is stated",
+    },
+)
+_RESAMPLING = replace(
+    _LALJAVID2020,
+    degradation="opencv:nearest | opencv:bilinear | opencv:bicubic | opencv:area | opencv:lanczos "
+    "| pillow:bicubic | matlab-uint8:bicubic",
+    updates=20 * _EPOCH,
+    silent={
+        **_LALJAVID2020.silent,
+        "degradation": "'random resampling methods'; those of OpenCV, and antialiased bicubic",
+    },
+)
+_SHORT = Descent(
+    patch=31,
+    draw="places",
+    augment="flips and turns",
+    scales=(2, 3, 4),
+    loss="l2",
+    rate=1e-3,
+    schedule="cosine",
+    warmup=30,
+    clip="norm 0.1",
+    batch=8,
+    updates=400,
 )
 
 
@@ -142,6 +201,30 @@ def _multiplies(scale: int, settings: Settings) -> float:
     return float(scale**2 * (total + gated * settings["gate"] ** 2 * width**2))
 
 
+def _recipes(name: str) -> Iterator[Recipe]:
+    """By each source, single- and multi-supervised; `short` is for a processor."""
+    original = name == "memnet"
+    learn = _ICCV2017 if original else _LALJAVID2020
+    single = Recipe(
+        name="iccv2017" if original else "laljavid",
+        citation=_TAI if original else _LAL_JAVID,
+        data=("t91", "bsds200") if original else ("bsds200", "t91", "general100"),
+        learn=learn,
+    )
+    yield single
+    several = replace(learn, loss="multi-supervised")
+    yield replace(single, name=f"{single.name}-multi", learn=several)
+    if not original:
+        yield replace(
+            single,
+            name="laljavid-resampling",
+            learn=_RESAMPLING,
+            starts_from=name,
+            needs_start=True,
+        )
+    yield Recipe(name="short", citation="this project", data=("t91", "bsds200"), learn=_SHORT)
+
+
 def method(name: str) -> Method:
     """The card of MemNet, as Tai et al. or as Lal & Javid have it; neither's weights are here."""
     original = name == "memnet"
@@ -165,4 +248,5 @@ def method(name: str) -> Method:
         },
         build=_build,
         multiplies=_multiplies,
+        recipes=tuple(_recipes(name)),
     )

@@ -15,17 +15,60 @@ paper is silent: zeros, PyTorch's default and (tanh + 1) / 2 are taken.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.method import Method, Settings
+from zoo.method import Method, Recipe, Settings
+from zoo.recipe import Descent
 
 NAMES = ("perceptual",)
 
 UPSAMPLERS = ("transposed3", "transposed4", "nearest3")
 """Ways to double the size; the first is the paper's."""
 _STAGES = {4: 2, 8: 3}
+_CITATION = (
+    "Johnson et al., Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV 2016"
+)
+_DEEPSENSE = "deepsense.ai, Using deep learning for Single Image Super Resolution, 2017"
+_DATA = ("t91", "bsds200", "bsds500-test", "general100")
+"""What can be had in place of MS-COCO: 591 images."""
+_ECCV2016 = Descent(
+    patch=72,
+    degradation="blur 1.0 + matlab:bicubic",
+    loss="vgg16:relu2_2",
+    rate=1e-3,
+    batch=4,
+    updates=200_000,
+    silent={
+        "data": "10 thousand images of MS-COCO; here those that can be had",
+        "patch": "288x288 HR pixels at x4; at x8 give 36",
+    },
+)
+_DEEPSENSE2017 = replace(
+    _ECCV2016,
+    degradation="matlab:bicubic",
+    loss="vgg16:conv2_2",
+    silent={
+        "data": "nearly 10 thousand images of MS-COCO; here those that can be had",
+        "batch": "not stated; Johnson's",
+        "updates": "not stated; Johnson's",
+        "degradation": "not stated",
+    },
+)
+_SHORT = Descent(
+    patch=24,
+    draw="places",
+    augment="flips and turns",
+    loss="l1",
+    rate=1e-3,
+    schedule="cosine",
+    warmup=50,
+    batch=8,
+    updates=1_500,
+)
 
 
 class Perceptual(nn.Module):
@@ -110,8 +153,7 @@ def method(name: str) -> Method:
     """The card of Johnson's network; its authors published no weights for SR."""
     return Method(
         name=name,
-        citation="Johnson et al., Perceptual Losses for Real-Time Style Transfer and "
-        "Super-Resolution, ECCV 2016",
+        citation=_CITATION,
         takes="LR",
         channels="RGB",
         scales=tuple(_STAGES),
@@ -119,4 +161,9 @@ def method(name: str) -> Method:
         choices={"upsampler": UPSAMPLERS},
         build=_build,
         multiplies=_multiplies,
+        recipes=(
+            Recipe(name="eccv2016", citation=_CITATION, data=_DATA, learn=_ECCV2016),
+            Recipe(name="deepsense2017", citation=_DEEPSENSE, data=_DATA, learn=_DEEPSENSE2017),
+            Recipe(name="short", citation="this project", data=("t91", "bsds200"), learn=_SHORT),
+        ),
     )

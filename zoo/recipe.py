@@ -11,6 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from zoo.errors import InputError, unknown
 
+ADVERSARY: Mapping[str, type] = {"loss": str, "dropout": float, "place": str, "rate": float}
+"""Choices of an adversary, and what each is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
@@ -40,7 +43,7 @@ class Descent:
 
     # What is minimised
     loss: str = "l2"
-    """Terms with weights: `l1`, `l2 + 0.001 adversarial`, `vgg16:2_2`."""
+    """Terms with weights: `l1`, `l2 + 0.001 adversarial`, `vgg16:relu2_2`."""
     adversary: Mapping[str, Any] = field(default_factory=dict)
     """Of an adversarial loss: `loss` (`log` or `linear`), `dropout`, `place`, `rate`."""
 
@@ -91,9 +94,10 @@ class Descent:
             current = values.get(whole, getattr(self, whole))
             if isinstance(current, Mapping):
                 if not part:
-                    raise InputError(f"{key}={text}: give {key}.NAME=VALUE")
-                old = current.get(part)
-                kind: Any = type(old) if old is not None else float
+                    raise InputError(f"{key}={text}: give {whole}.NAME=VALUE")
+                if whole == "adversary" and part not in ADVERSARY:
+                    raise unknown("choice of an adversary", part, ADVERSARY)
+                kind = ADVERSARY[part] if whole == "adversary" else float
                 values[whole] = {**current, part: _value(key, text, kind)}
             elif part:
                 raise unknown("choice of a recipe", key, known)

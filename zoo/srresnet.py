@@ -15,11 +15,15 @@ default is taken. x4 is the paper's scale; x2, x3 and x8 change the upsampling s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.method import Method, Settings
+from zoo.method import Method, Recipe, Settings
+from zoo.recipe import Descent
 
 NAMES = ("srresnet", "srresnet-3x3", "srgan")
 
@@ -30,6 +34,76 @@ _CITATION = (
 _REPRODUCTION = (
     "Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017, "
     "reproducing Ledig et al., CVPR 2017"
+)
+_DEEPSENSE = "deepsense.ai, Using deep learning for Single Image Super Resolution, 2017"
+_LAL_JAVID = "Lal & Javid, Image Super-Resolution using Deep Neural Networks"
+_DATA = ("t91", "bsds200", "bsds500-test", "general100")
+"""What can be had in place of ImageNet, COCO or DIV2K: 591 images."""
+_CVPR2017 = Descent(
+    patch=24,
+    loss="l2",
+    rate=1e-4,
+    batch=16,
+    updates=1_000_000,
+    silent={
+        "data": "350 thousand images of ImageNet; here those that can be had",
+        "augment": "none is stated",
+        "loss": "the paper's HR is in [-1, 1], which is a factor of 4 that Adam does not see",
+    },
+)
+_DEEPSENSE2017 = replace(
+    _CVPR2017,
+    silent={"data": "crops of MS-COCO", "batch": "not stated; 16", "updates": "two days"},
+)
+_LADDER = Descent(  # EDSR's Table 2: SRResNet reproduced with EDSR's training
+    patch=48,
+    augment="flips and turns",
+    loss="l1",
+    rate=1e-4,
+    schedule="steps of 200000 by 0.5",
+    batch=16,
+    updates=300_000,
+    silent={"data": "800 images of DIV2K; here those that can be had"},
+)
+_SHORT = Descent(
+    patch=24,
+    draw="places",
+    augment="flips and turns",
+    loss="l1",
+    rate=5e-4,
+    schedule="cosine",
+    warmup=50,
+    batch=8,
+    updates=1_500,
+)
+_SRGAN = Descent(
+    patch=24,
+    loss="0.006 vgg19:relu5_4 + 0.001 adversarial",
+    adversary={"loss": "log"},
+    rate=1e-4,
+    schedule="at 100000 by 0.1",
+    batch=16,
+    updates=200_000,
+    silent={
+        "data": "350 thousand images of ImageNet; here those that can be had",
+        "loss": "features over 12.75 are a factor of 0.006; VGG takes images in [0, 1] here",
+    },
+)
+_DROPOUT = Descent(
+    patch=24,
+    loss="l2 + 0.006 vgg19:relu5_4 + 0.001 adversarial",
+    adversary={"loss": "linear", "dropout": 0.5, "place": "dense"},
+    rate=1e-4,
+    batch=16,
+    updates=200_000,
+    silent={
+        "adversary": "neither rate nor place of the dropout is stated; 0.5 before the last layer",
+        "loss": "the weight of the adversarial term is not stated; SRGAN's",
+        "rate": "not stated; SRGAN's",
+        "batch": "not stated; SRGAN's",
+        "updates": "not stated; SRGAN's",
+        "data": "not stated",
+    },
 )
 _STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 PLACES = ("none", "convolutions", "dense", "both")
@@ -170,6 +244,44 @@ def _norm(features: int, batch_norm: bool) -> nn.Module:
     return nn.BatchNorm2d(features) if batch_norm else nn.Identity()
 
 
+def _recipes(name: str) -> Iterator[Recipe]:
+    """By each source; `short` is for a processor. Losses of features differ by their layer."""
+    if name == "srgan":
+        by_layer = {
+            "cvpr2017": _SRGAN,
+            "cvpr2017-vgg22": replace(
+                _SRGAN, loss="0.006 vgg19:relu2_2 + 0.001 adversarial + 2e-8 tv"
+            ),
+            "cvpr2017-mse": replace(_SRGAN, loss="l2 + 0.001 adversarial"),
+        }
+        for recipe, learn in by_layer.items():
+            yield Recipe(
+                name=recipe,
+                citation=_CITATION,
+                data=_DATA,
+                learn=learn,
+                starts_from="srresnet",
+                needs_start=True,
+            )
+        for recipe, patch in (("laljavid", 24), ("laljavid-64", 16)):
+            yield Recipe(
+                name=recipe, citation=_LAL_JAVID, data=_DATA, learn=replace(_DROPOUT, patch=patch)
+            )
+        return
+    if name == "srresnet":
+        yield Recipe(name="cvpr2017", citation=_CITATION, data=_DATA, learn=_CVPR2017)
+        yield Recipe(name="deepsense2017", citation=_DEEPSENSE, data=_DATA, learn=_DEEPSENSE2017)
+    else:
+        yield Recipe(name="cvprw2017-l1", citation=_REPRODUCTION, data=_DATA, learn=_LADDER)
+        yield Recipe(
+            name="cvprw2017-l2",
+            citation=_REPRODUCTION,
+            data=_DATA,
+            learn=replace(_LADDER, loss="l2"),
+        )
+    yield Recipe(name="short", citation="this project", data=("t91", "bsds200"), learn=_SHORT)
+
+
 def method(name: str) -> Method:
     """The card of SRResNet, its reproduction, or SRGAN's generator; none has published weights."""
     kernel = 3 if name == "srresnet-3x3" else 9
@@ -193,6 +305,7 @@ def method(name: str) -> Method:
 
     return Method(
         name=name,
+        recipes=tuple(_recipes(name)),
         citation=_REPRODUCTION if name == "srresnet-3x3" else _CITATION,
         takes="LR",
         channels="RGB",

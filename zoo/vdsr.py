@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.method import Method, Settings, Weights
+from zoo.method import Method, Recipe, Settings, Weights
+from zoo.recipe import Descent
 
 NAMES = ("vdsr",)
 
@@ -23,6 +24,40 @@ _CITATION = (
     "Kim et al., Accurate Image Super-Resolution Using Very Deep Convolutional Networks, CVPR 2016"
 )
 _ORIGIN = "github:huangzehao/caffe-vdsr@5a839232d179c10736ed94e7142068b168b61cf6"
+_CVPR2016 = Descent(
+    patch=41,
+    stride=41,
+    augment="flips and turns",
+    scales=(2, 3, 4),
+    loss="euclidean",
+    optimizer="sgd",
+    rate=0.1,
+    momentum=0.9,
+    weight_decay=1e-4,
+    schedule="steps of 129000 by 0.1",
+    clip="norm 0.01/rate",
+    batch=64,
+    updates=516_000,
+    silent={
+        "updates": "80 epochs of the 291 images' patches, eight positions and three scales of each",
+        "clip": "the bound that is divided by the rate is not stated; MemNet's authors take 0.01",
+        "loss": "summed over pixels and halved, as in Caffe, for which 0.1 is the rate",
+    },
+)
+_OURS = Descent(
+    patch=41,
+    draw="places",
+    augment="flips and turns",
+    scales=(2, 3, 4),
+    loss="l2",
+    optimizer="adam",
+    rate=1e-3,
+    schedule="cosine",
+    warmup=50,
+    clip="norm 0.1",
+    batch=16,
+    updates=600,
+)
 _SHA256 = "f613166660840af1a2ca47e31b0337b951e7c4e094364f6135a16d81a55c323c"
 
 
@@ -120,6 +155,10 @@ def method(name: str) -> Method:
         settings={"depth": 20, "features": 64},
         build=_build,
         multiplies=_multiplies,
+        recipes=(
+            Recipe(name="cvpr2016", citation=_CITATION, data=("t91", "bsds200"), learn=_CVPR2016),
+            Recipe(name="short", citation="this project", data=("t91", "bsds200"), learn=_OURS),
+        ),
         convert=from_mat,
         default_weights="official",
         weights=tuple(

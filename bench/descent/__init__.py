@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bench.descent import losses, optimisation
 from bench.descent.feed import Feed, Picture, generator
+from bench.inference import Inference
 from bench.processes import Processes
 from zoo.errors import InputError
 from zoo.method import Method, Step
@@ -96,24 +97,25 @@ def descend(descent: Descent, course: Course) -> Generator[Step, None, dict[str,
         side = descent.patch * course.method.factor(course.scale) - 2 * descent.border
         adversary = losses.Adversary(descent.adversary, side).to(device)
     objective = losses.Objective(network, terms, descent.border, adversary, device)
-    if device.type == "cpu":
-        objective.to(memory_format=torch.channels_last)
+    layout = Inference().layout(device)
+    network.to(memory_format=layout)  # type: ignore[call-overload]
     trainer, factors = optimisation.optimizer(network, descent, descent.rate)
     judging = None
     if adversary is not None:
         plain = Descent(**{**descent.settings(), "rates": {}, "weight_decay": 0.0})
         judging = optimisation.optimizer(adversary, plain, descent.rate)[0]
-    select = getattr(network, "select", None) if descent.mixing == "updates" else None
+    select = _selecting(network)
+    _refuse_scales(descent, course, select is not None)
     state = _State(network, trainer, adversary, judging)
-    done, best, level, before = 0, -math.inf, 0.0, 0.0
+    done, best, level, before, total, count = 0, -math.inf, 0.0, 0.0, 0.0, 0.0
     if course.saved:
-        done, best, level, before = state.restore(course.saved)
+        done, best, level, before, total, count = state.restore(course.saved)
     shared = processes.share(objective, unused=select is not None)
     shared_judge = processes.share(adversary) if adversary is not None else None
     ratio = float(descent.adversary.get("rate", 0.0)) or descent.rate
     clock, latest = _Clock(), ""
     first = done
-    total, count = torch.zeros((), device=device), 0
+    summed = torch.tensor(total, device=device)
     network.train()
     while done < descent.updates:
         at = time.perf_counter()
@@ -126,9 +128,7 @@ def descend(descent: Descent, course: Course) -> Generator[Step, None, dict[str,
         torch.manual_seed(processes.seed(course.seed, done))  # what dropout draws
         if select is not None:
             select(batch.scale)
-        x = batch.x
-        if device.type == "cpu":
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = batch.x.contiguous(memory_format=layout)
         with _autocast(course.precision, device):
             loss, sr = shared(x, batch.hr)
         trainer.zero_grad(set_to_none=True)
@@ -147,7 +147,7 @@ def descend(descent: Descent, course: Course) -> Generator[Step, None, dict[str,
             judging.zero_grad(set_to_none=True)
             verdict.backward()
             judging.step()
-        total += value
+        summed += value
         count += 1
         done += 1
         if device.type == "cpu" or descent.skip or done % 50 == 0 or done == descent.updates:
@@ -167,19 +167,19 @@ def descend(descent: Descent, course: Course) -> Generator[Step, None, dict[str,
         if validated or done % course.log == 0 or last:
             figures = {
                 "update": done,
-                "loss": float(total) / count,
+                "loss": float(summed) / count,
                 "rate": rate,
                 "updates_per_second": (done - first) / clock.total,
                 "feeding": clock.share,
             }
-            total.zero_()
+            summed.zero_()
             count = 0
         if validated:
             figures["psnr"] = _validated(course)
             if figures["psnr"] > best:
                 best, learned = figures["psnr"], network.state_dict()
         latest = _line(figures, best) if figures else latest
-        state.note(done, best, level, before)
+        state.note(done, best, level, before, float(summed), count)
         yield Step(
             stage="training",
             done=done,
@@ -193,13 +193,38 @@ def descend(descent: Descent, course: Course) -> Generator[Step, None, dict[str,
     return dict(network.state_dict())
 
 
+def _selecting(network: nn.Module) -> Callable[[int], None] | None:
+    """How a network with a path for each scale is told which to take; None where it has one."""
+    select = getattr(network, "select", None)
+    return select if callable(select) else None
+
+
+def _refuse_scales(descent: Descent, course: Course, selects: bool) -> None:
+    """Refuse patches of a scale that the network does not enlarge by in that update.
+
+    Raises:
+        InputError: it has but one scale, or one in an update.
+    """
+    scales, name = set(descent.scales or (course.scale,)), course.method.name
+    if course.method.takes != "LR" or scales == {course.scale}:
+        return
+    asked = ",".join(map(str, sorted(scales)))
+    if not selects:
+        raise InputError(f"scales={asked}: {name} enlarges x{course.scale} alone; leave them out")
+    if len(scales) > 1 and descent.mixing == "patches":
+        raise InputError(
+            f"scales={asked}: {name} takes one scale an update; give --set mixing=updates"
+        )
+
+
 def _validated(course: Course) -> float:
     """PSNR of the network at the course's scale, in all processes."""
     network, validate = course.network, course.validate
     if validate is None:
         return math.nan
-    if callable(getattr(network, "select", None)):
-        network.select(course.scale)
+    select = _selecting(network)
+    if select is not None:
+        select(course.scale)
     network.eval()
     with torch.no_grad():
         psnr = course.processes.first(lambda: validate(network))
@@ -244,7 +269,7 @@ class _State:
         self._network, self._trainer = network, trainer
         self._adversary, self._judging = adversary, judging
         self._done = torch.zeros((), dtype=torch.int64)
-        self._levels = torch.zeros(3, dtype=torch.float64)
+        self._levels = torch.zeros(5, dtype=torch.float64)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -257,20 +282,36 @@ class _State:
             found |= optimisation.flat(self._judging, "judging.")
         return {**found, "done": self._done, "levels": self._levels}
 
-    def note(self, done: int, best: float, level: float, before: float) -> None:
-        """Keep the updates done, the best PSNR, the running mean of the loss, and the last loss."""
-        self._done.fill_(done)
-        self._levels.copy_(torch.tensor([best, level, before], dtype=torch.float64))
+    def note(self, done: int, *levels: float) -> None:
+        """Keep the updates done, and what else the next ones go on from.
 
-    def restore(self, saved: Mapping[str, Tensor]) -> tuple[int, float, float, float]:
+        Args:
+            done: the updates done.
+            levels: the best PSNR, the running mean of the loss, the last loss, and the sum and
+                number of losses since the last row of the log.
+        """
+        self._done.fill_(done)
+        self._levels.copy_(torch.tensor(levels, dtype=torch.float64))
+
+    def restore(self, saved: Mapping[str, Tensor]) -> tuple[int, float, float, float, float, float]:
         """Put a state back; what `note` was given."""
         self._network.load_state_dict(_under("network.", saved))
         optimisation.restore(self._trainer, saved, "optimizer.")
+        _lay_out(self._trainer)
         if self._adversary is not None and self._judging is not None:
             self._adversary.load_state_dict(_under("adversary.", saved))
             optimisation.restore(self._judging, saved, "judging.")
-        best, level, before = saved["levels"].tolist()
-        return int(saved["done"]), best, level, before
+            _lay_out(self._judging)
+        best, level, before, total, count = saved["levels"].tolist()
+        return int(saved["done"]), best, level, before, total, count
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay every moment out in memory as its parameter is, which fused steps take for granted."""
+    for parameter, moments in optimizer.state.items():
+        for key, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[key] = torch.empty_like(parameter).copy_(value)
 
 
 def _under(prefix: str, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from bench import images
 from zoo.errors import InputError, unknown
-from zoo.resample import KERNELS, imresize
+from zoo.resample import KERNELS, imresize, round_half_up
 
 OPENCV = {
     "nearest": cv2.INTER_NEAREST,
@@ -73,6 +73,8 @@ class Degradation:
         """LR of HR (C, H, W), float64 in [0, 255], sides multiples of the scale: (C, h, w)."""
         if self.blur:
             hr = _blurred(hr, self.blur)
+        if self.eight_bit:
+            hr = round_half_up(hr)
         if self.path in ("opencv", "pillow"):
             return self._resized(hr, (hr.shape[-2] // scale, hr.shape[-1] // scale), self.kernel)
         rounding: Literal["each pass", "none"] = "each pass" if self.eight_bit else "none"
@@ -93,7 +95,7 @@ class Degradation:
         return imresize(lr, size=size, kernel=kernel, edges="mirror", rounding=rounding)
 
     def _resized(self, image: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
-        pixels = images.to_pixels(image.add(0.5).floor_().clamp_(0, 255))
+        pixels = images.to_pixels(image)
         if self.path == "opencv":
             found = cv2.resize(pixels, size[::-1], interpolation=OPENCV[kernel])
         else:
@@ -138,9 +140,9 @@ def _one(text: str) -> Degradation:
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:
     """A Gaussian of this deviation, cut at 4 sigma, edges mirrored: the same shape, in double."""
-    radius = max(1, int(4 * sigma + 0.5))
+    radius = int(4 * sigma + 0.5)
     at = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-    taps = torch.exp(-(at**2) / (2 * sigma**2))
+    taps = torch.exp(-((at / sigma) ** 2) / 2)
     taps /= taps.sum()
     for dim in (-2, -1):
         length = image.shape[dim]

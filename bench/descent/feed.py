@@ -24,7 +24,10 @@ _STREAM = 0x9E3779B97F4A7C15
 
 
 def generator(seed: int, number: int, stream: int = 0) -> torch.Generator:
-    """A generator of its own for each number; streams of one seed do not meet."""
+    """A generator for each number of a stream.
+
+    torch's seeds hold 32 bits, so that far numbers of another seed or stream may draw alike.
+    """
     mixed = (seed * 1_000_003 + stream) * 2**32 + number
     mixed = (mixed ^ (mixed >> 31)) * _STREAM % 2**63
     return torch.Generator().manual_seed(mixed)
@@ -92,10 +95,12 @@ class Feed:
         """Degrade every picture by every degradation at every scale, once.
 
         Raises:
-            InputError: a degradation that there is not, or LR that does not fit.
+            InputError: a degradation that there is not, LR that does not fit, a border that leaves
+                nothing of a patch, or scales that cannot be mixed so.
         """
         self._descent, self._seed, self._device = descent, seed, device
         self.scales = descent.scales or (scale,)
+        _refuse(method, descent, self.scales)
         inputs: list[Tensor] = []
         targets: list[Tensor] = []
         entries: list[tuple[int, int, int]] = []  # scale, height and width of the input
@@ -163,7 +168,7 @@ class Feed:
         epochs = numbers // len(grid)
         picked = [
             self._order(int(epoch))[numbers[epochs == epoch] % len(grid)]
-            for epoch in epochs.unique()
+            for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
         ]
         return grid[torch.cat(picked)]
 
@@ -184,6 +189,27 @@ def refuse_small(hr: Tensor, name: str, method: Method, descent: Descent, scale:
                 f"{name}: {hr.shape[-1]}x{hr.shape[-2]} px are too small for a patch, which needs "
                 f"{needed}x{needed} px at x{each}; give larger images, or --set patch=SIDE"
             )
+
+
+def _refuse(method: Method, descent: Descent, scales: Sequence[int]) -> None:
+    """Refuse what would be trained on wrong pixels, or on none."""
+    side = descent.patch * min(method.factor(each) for each in scales)
+    if 2 * descent.border >= side:
+        raise InputError(
+            f"border={descent.border} leaves nothing of {side}x{side} px; give less than half"
+        )
+    if len(scales) == 1:
+        return
+    if descent.mixing == "patches" and method.takes == "LR":
+        raise InputError(
+            f"mixing=patches: {method.name} takes LR, whose HR differs in size from scale to "
+            "scale; give mixing=updates, or one of scales"
+        )
+    if descent.mixing == "updates" and descent.stride:
+        raise InputError(
+            f"mixing=updates draws a scale an update, but stride={descent.stride} takes patches of "
+            "all scales in turn; give stride=0, or mixing=patches"
+        )
 
 
 def _grid(table: Tensor, descent: Descent) -> Tensor:

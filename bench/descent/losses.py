@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.descent import features
-from zoo.errors import InputError
+from zoo.errors import InputError, unknown
+from zoo.recipe import ADVERSARY
 from zoo.srresnet import Discriminator
 
 _PLAIN = ("l1", "l2", "euclidean", "multi-supervised", "tv", "adversarial")
@@ -95,31 +96,34 @@ class Objective(nn.Module):
             for term in terms
             if term.is_features
         }
-        names = [term.name for term in terms]
-        if "multi-supervised" in names and not hasattr(network, "outputs"):
-            raise InputError(
-                "loss multi-supervised needs a network with an output a memory; give "
-                "memnet:supervision=multi, or another loss"
-            )
 
     def forward(self, x: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
         """The loss, and SR: (N, C, p, p) and (N, C, P, P) in [0, 1] to a scalar and (N, C, P, P).
 
         SR is detached.
+
+        Raises:
+            InputError: a multi-supervised loss of a network without an output a memory.
         """
         names = [term.name for term in self._terms]
         each: tuple[Tensor, ...] = ()
-        if "multi-supervised" in names:
-            sr, each = self.network.outputs(x)  # type: ignore[operator]
+        outputs = getattr(self.network, "outputs", None)
+        if "multi-supervised" in names and outputs is not None:
+            sr, each = outputs(x)
         else:
             sr = self.network(x)
+        if "multi-supervised" in names and not each:
+            raise InputError(
+                "loss multi-supervised needs a network with an output a memory; give "
+                "memnet:supervision=multi, or another loss"
+            )
         with torch.autocast(x.device.type, enabled=False):
             inner = self._inner(sr.float())
             target = self._inner(hr)
-            outputs = [self._inner(one.float()) for one in each]
+            others = [self._inner(one.float()) for one in each]
             total = sum(
                 (
-                    term.weight * self._term(term.name, inner, target, outputs)
+                    term.weight * self._term(term.name, inner, target, others)
                     for term in self._terms
                 ),
                 start=inner.new_zeros(()),
@@ -167,15 +171,21 @@ class Adversary(nn.Module):
             InputError: a choice that there is not.
         """
         super().__init__()
+        for key in choices:
+            if key not in ADVERSARY:
+                raise unknown("choice of an adversary", key, ADVERSARY)
         known = {"loss": "log", "dropout": 0.0, "place": "none", "rate": 0.0, **choices}
         if known["loss"] not in ("log", "linear"):
             raise InputError(f"adversary.loss={known['loss']}: choose from: log, linear")
+        if not 0 <= known["rate"] < float("inf"):
+            raise InputError(f"adversary.rate={known['rate']}: give a learning rate, or 0")
         self._linear = known["loss"] == "linear"
         self.judge = Discriminator(side, known["dropout"], known["place"])
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The discriminator's loss of SR and HR patches, both (N, 3, P, P) in [0, 1]."""
-        real, fake = self.judge(hr).float(), self.judge(sr).float()
+        real: Tensor = self.judge(hr).float()
+        fake: Tensor = self.judge(sr).float()
         if self._linear:
             return (1 - real + fake).mean()
         with torch.autocast(sr.device.type, enabled=False):
@@ -186,7 +196,7 @@ class Adversary(nn.Module):
     def fooled(self, sr: Tensor) -> Tensor:
         """The generator's share: how far SR is from being taken for HR."""
         self.judge.requires_grad_(False)
-        fake = self.judge(sr).float()
+        fake: Tensor = self.judge(sr).float()
         self.judge.requires_grad_(True)
         if self._linear:
             return (1 - fake).mean()

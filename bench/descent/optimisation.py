@@ -22,7 +22,11 @@ _LEAST = {
     "warmup": 0,
     "skip": 0,
     "momentum": 0,
+    "weight_decay": 0,
+    "beta2": 0,
+    "epsilon": 0,
 }
+_BELOW = {"momentum": 1, "beta2": 1}
 _SCHEDULES = "constant, cosine, 'steps of N by F', 'at N by F'"
 
 
@@ -34,8 +38,15 @@ def check(descent: Descent) -> None:
     """
     for key, least in _LEAST.items():
         value = getattr(descent, key)
-        if not least <= value < math.inf:
-            raise InputError(f"{key}={value}: give at least {least}")
+        below = _BELOW.get(key, math.inf)
+        if not least <= value < below:
+            limit = f" and less than {below}" if key in _BELOW else ""
+            raise InputError(f"{key}={value}: give at least {least}{limit}")
+    if any(scale < 2 for scale in descent.scales):
+        raise InputError(f"scales={descent.scales}: give enlargements of at least 2")
+    for pattern, factor in descent.rates.items():
+        if not 0 <= factor < math.inf:
+            raise InputError(f"rates.{pattern}={factor}: give a factor of at least 0")
     if not 0 < descent.rate < math.inf:
         raise InputError(f"rate={descent.rate}: give a learning rate above 0")
     rate_at(descent, 0)
@@ -53,24 +64,25 @@ def rate_at(descent: Descent, update: int) -> float:
 
 
 def _scheduled(descent: Descent, update: int) -> float:
-    kind, _, rest = descent.schedule.partition(" ")
     if descent.schedule == "constant":
         return 1.0
     if descent.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * update / descent.updates))
-    match = re.fullmatch(r"(?:of )?([\d,]+) by (\d*\.?\d+)", rest)
-    if kind not in ("steps", "at") or not match or not int(match[1].split(",")[0]):
+    match = re.fullmatch(
+        r"(?:steps of ([1-9]\d*)|at ([1-9]\d*(?:,[1-9]\d*)*)) by (0?\.\d*[1-9]\d*)",
+        descent.schedule,
+    )
+    if not match:
         raise InputError(f"schedule {descent.schedule!r}; give one of: {_SCHEDULES}")
-    factor = float(match[2])
-    places = [int(place) for place in match[1].split(",") if place]
-    passed = update // places[0] if kind == "steps" else sum(update >= p for p in places)
-    return factor**passed
+    step, places, factor = match.groups()
+    passed = update // int(step) if step else sum(update >= int(p) for p in places.split(","))
+    return float(factor) ** passed
 
 
 def optimizer(
     module: nn.Module, descent: Descent, rate: float
 ) -> tuple[torch.optim.Optimizer, list[float]]:
-    """The optimizer of a module, a group a parameter, and what each group's rate is a multiple of.
+    """The optimizer of a module, a group for each factor of `rates`, and these factors.
 
     Raises:
         InputError: a pattern of `rates` that fits no parameter.
