@@ -241,6 +241,7 @@ def reproduce(
         found = trial.verdicts(experiment, trained, measured)
         verdicts = pd.concat([verdicts, found], ignore_index=True) if len(verdicts) else found
         summary.print_arms(experiment.title, trial.averages(experiment, trained, measured))
+        summary.print_findings(found)
     _write(out, "sisrbench: " + ", ".join(tables), measured, verdicts, runs)
     summary.print_verdicts(verdicts)
     _print_place(out)

@@ -82,6 +82,13 @@ def print_arms(title: str, averages: pd.DataFrame) -> None:
     console().print(table)
 
 
+def print_findings(verdicts: pd.DataFrame) -> None:
+    """What came of each claim of an experiment: a line each, the difference with its spread."""
+    for row in verdicts.to_dict("records"):
+        difference = f"{row['measured']:+.3f} {row['unit']}".rstrip()
+        click.echo(f"  {row['verdict']}: {row['label']}: {difference} ({row['reason']})")
+
+
 def print_costs(measured: Sequence[Result]) -> None:
     """A table a scale: costs down, methods across; why one is missing, below."""
     for scale in sorted({found.scale for found in measured}):

@@ -17,7 +17,7 @@ from bench import protocol as protocols
 from bench.experiments import Arm, Claim, Experiment
 from bench.inference import DEFAULT
 from bench.plan import Unit, Wish
-from bench.progress import Progress
+from bench.progress import Progress, Stages
 from bench.result import Result
 from zoo.errors import InputError
 from zoo.recipe import Descent
@@ -59,6 +59,7 @@ def train_arms(experiment: Experiment, around: train.Surroundings) -> list[Train
             validation = train.Validation(
                 dataset=datasets.load(experiment.dataset, progress), protocol=rules, every=0
             )
+            Stages().say(f"{experiment.name}: {arm.name}, seed {seed}")
             place = around.out / "trained" / experiment.name / f"{arm.name}.seed{seed}"
             outcome = train.train(training, replace(around, out=place, validation=validation))
             # under a name of its own, by which the Results of each seed are told apart
