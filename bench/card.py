@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 
 import click
 import rich.markup
@@ -19,6 +20,7 @@ from bench.summary import console
 from bench.weights import remote
 from zoo.errors import InputError
 from zoo.method import Method, Recipe, Weights
+from zoo.recipe import Descent
 
 
 def print_card(method: Method) -> None:
@@ -49,15 +51,41 @@ def print_card(method: Method) -> None:
 
 
 def _print_recipe(method: Method, recipe: Recipe) -> None:
-    start = f"; may start from {recipe.starts_from}" if recipe.starts_from else ""
+    may = "starts" if recipe.needs_start else "may start"
+    at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
+    start = f"; {may} from {recipe.starts_from}{at}" if recipe.starts_from else ""
     click.echo(f"  recipe {recipe.name}, learns from {', '.join(recipe.data)}{start}")
     click.echo(f"      {recipe.citation}")
     for key, value in recipe.settings.items():
         click.echo(f"      {key}={value}")
+    if isinstance(recipe.learn, Descent):
+        _print_descent(recipe.learn)
     scale = min(method.scales or (2,))
     named = "" if recipe == method.recipes[0] else f" --recipe {recipe.name}"
-    start = f" [--from {recipe.starts_from}]" if recipe.starts_from else ""
+    start = ""
+    if recipe.starts_from:
+        start = f" --from {recipe.starts_from}"
+        start = start if recipe.needs_start else f" [{start.strip()}]"
     click.echo(f"      sisrbench train {method.name} -s {scale}{named}{start}")
+
+
+def _print_descent(descent: Descent) -> None:
+    """Every choice that is not the usual one, and why, where a source is silent."""
+    for entry in fields(descent):
+        value = getattr(descent, entry.name)
+        usual = entry.default_factory() if callable(entry.default_factory) else entry.default
+        if entry.name == "silent" or value == usual:
+            continue
+        parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        for part, each in parts:
+            shown = ",".join(map(str, each)) if isinstance(each, tuple) else each
+            key = f"{entry.name}.{part}" if part else entry.name
+            reason = descent.silent.get(entry.name, "")
+            click.echo(f"      {key}={shown}" + (f"   ({reason})" if reason else ""))
+    known = {entry.name for entry in fields(descent)}
+    for what, reason in descent.silent.items():
+        if what not in known:
+            click.echo(f"      {what}: {reason}")
 
 
 def print_layers(method: Method, module: nn.Module, scale: int) -> None:

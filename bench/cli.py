@@ -35,6 +35,7 @@ from bench import (
     trial,
 )
 from bench import protocol as protocols
+from bench import trained as trained_files
 from bench import weights as weight_files
 from bench.engine import run_inline
 from bench.evaluate import super_resolve
@@ -179,8 +180,9 @@ def run(
     for unit in units:
         weight_files.fetch_missing(unit.method, unit.chosen, progress)
     units += plan.cost_units(plan.costs_of(units), repeat)
-    measured, runs = _execute(units, used, out, progress)
-    _write(out, "sisrbench: " + ", ".join(images_of), measured, compare.none(), runs)
+    measured, runs, trainings = _execute(units, used, out, progress)
+    title = "sisrbench: " + ", ".join(images_of)
+    _write(out, title, measured, compare.none(), runs, trainings)
     summary.print_averages(measured)
     _print_place(out)
     return 0
@@ -194,12 +196,20 @@ def run(
     metavar="NAME",
     help="Measure by these rules instead of each claim's own; the verdicts say so.",
 )
+@click.option(
+    "--trained",
+    "trained_folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Judge by weights that `train` left there, where it has the method and scale.",
+)
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a cell deviates.")
 @options.inference
 @options.measuring
 def reproduce(
     tables: tuple[str, ...],
     protocol_name: str | None,
+    trained_folder: Path | None,
     strict: bool,
     device: str,
     out: Path,
@@ -211,6 +221,7 @@ def reproduce(
     \b
     sisrbench reproduce srcnn2014_set5 srcnn2014_set14
     sisrbench reproduce edsr2017_table3 --strict
+    sisrbench reproduce edsr2017_table3 --trained sisrbench-trained
     sisrbench reproduce edsr2017_pretraining      trains, from several seeds, and compares
 
     Says, cell by cell, whether they hold. Every claim gets a verdict: reproduced (to the printed
@@ -222,6 +233,7 @@ def reproduce(
     rules = protocols.load(protocol_name) if protocol_name else None
     inference = options.asked_inference()
     used = _device(device, threads, inference)
+    ours = trained_files.in_folder(trained_folder) if trained_folder else {}
     progress = Progress()
     around = train.Surroundings(
         out=out,
@@ -231,18 +243,21 @@ def reproduce(
         command=shlex.join(["sisrbench", *sys.argv[1:]]),
     )
     trials = [trial.train_arms(experiment, around) for experiment in tried]
-    reproduction = Reproduction(loaded, rules, used, repeat, inference, progress)
+    reproduction = Reproduction(loaded, rules, used, repeat, inference, progress, ours)
+    if ours and not reproduction.stand_ins:
+        click.echo(f"No claim is of a method and scale that {trained_folder} has.", err=True)
     units = reproduction.units
     for experiment, trained in zip(tried, trials, strict=True):
         units += trial.units_of(experiment, trained, around)
-    measured, runs = _execute(units, used, out, progress)
-    verdicts = compare.all_tables(loaded, measured, reproduction.why_not)
+    measured, runs, trainings = _execute(units, used, out, progress)
+    instead = reproduction.stand_ins
+    verdicts = compare.all_tables(loaded, measured, reproduction.why_not, instead)
     for experiment, trained in zip(tried, trials, strict=True):
         found = trial.verdicts(experiment, trained, measured)
         verdicts = pd.concat([verdicts, found], ignore_index=True) if len(verdicts) else found
         summary.print_arms(experiment.title, trial.averages(experiment, trained, measured))
         summary.print_findings(found)
-    _write(out, "sisrbench: " + ", ".join(tables), measured, verdicts, runs)
+    _write(out, "sisrbench: " + ", ".join(tables), measured, verdicts, runs, trainings)
     summary.print_verdicts(verdicts)
     _print_place(out)
     return int(strict and bool((verdicts["verdict"] == "deviates").any()))
@@ -295,8 +310,8 @@ def cost_(
                 CostWish(method, scale, rules, used, inference, timed=not no_time, chosen=chosen)
             )
     units = plan.cost_units(wishes, repeat)
-    measured, runs = _execute(units, used, out, progress)
-    _write(out, "sisrbench: costs", measured, compare.none(), runs)
+    measured, runs, trainings = _execute(units, used, out, progress)
+    _write(out, "sisrbench: costs", measured, compare.none(), runs, trainings)
     summary.print_costs(measured)
     _print_place(out)
     return 0
@@ -433,10 +448,11 @@ def report(tables: tuple[str, ...], out: Path) -> int:
         )
     loaded = [published.load(name) for name in dict.fromkeys(tables)]
     store = Store(out)
-    measured, runs = store.newest(), store.runs()
+    measured, runs, trainings = store.newest(), store.runs(), store.trainings()
     store.close()
     verdicts = compare.all_tables(loaded, measured, lambda claim: claim.result.note or "not stored")
-    _write(out, "sisrbench: " + (", ".join(tables) or "all results"), measured, verdicts, runs)
+    title = "sisrbench: " + (", ".join(tables) or "all results")
+    _write(out, title, measured, verdicts, runs, trainings)
     if tables:
         summary.print_verdicts(verdicts)
     _print_place(out)
@@ -616,7 +632,9 @@ def train_(
     recipe = train.recipe_of(method, recipe_name)
     chosen = train.changes_of(changes, updates)
     recipe = train.changed(recipe, chosen, with_lr=bool(lr_sets))
-    start = train.start_of(method, recipe, start_spec, scale)
+    if start_spec == "":
+        raise InputError("--from '' names no weights; give METHOD[@WEIGHTS] or FILE")
+    start = train.start_of(method, recipe, start_spec or "", scale)
     names = tuple(dict.fromkeys(sets)) or recipe.data
     if not names:
         raise InputError(f"recipe {recipe.name} names no images; give --data DATASET or --data DIR")
@@ -739,30 +757,38 @@ def _metrics(names: tuple[str, ...]) -> list[str]:
 
 def _execute(
     units: Sequence[Unit], device: torch.device, out: Path, progress: Progress
-) -> tuple[list[Result], pd.DataFrame]:
-    """Measure what is not stored yet; all Results of the units, and the runs they came from."""
+) -> tuple[list[Result], pd.DataFrame, pd.DataFrame]:
+    """Measure what is not stored yet; all Results of the units, the runs, and the trainings."""
     store = Store(out)
     try:
         facts = machine.facts(device)
         run_id = machine.run_id(facts)
         if any(not store.has(unit.key) for unit in units):
             store.begin(run_id, facts, shlex.join(["sisrbench", *sys.argv[1:]]))
+        learned = trained_files.of_units(units)
+        store.note(learned)
         count = run_inline(units, store, run_id, progress)
         store.renew(unit.key for unit in units)
         if not count:
             click.echo(f"Nothing to compute: all {len(units)} units are stored.", err=True)
         elif count < len(units):
             click.echo(f"{len(units) - count} of {len(units)} units were stored.", err=True)
-        measured, runs = store.results(unit.key for unit in units), store.runs()
+        measured = store.results(unit.key for unit in units)
+        runs, trainings = store.runs(), store.trainings(learned)
     finally:
         store.close()
-    return measured, runs[runs["run"].isin({found.run for found in measured})]
+    return measured, runs[runs["run"].isin({found.run for found in measured})], trainings
 
 
 def _write(
-    out: Path, title: str, measured: Sequence[Result], verdicts: pd.DataFrame, runs: pd.DataFrame
+    out: Path,
+    title: str,
+    measured: Sequence[Result],
+    verdicts: pd.DataFrame,
+    runs: pd.DataFrame,
+    trainings: pd.DataFrame,
 ) -> None:
-    html = page.render(title, result.table(measured), verdicts, runs)
+    html = page.render(title, result.table(measured), verdicts, runs, trainings)
     result.write_whole({out / "results.csv": result.to_csv(measured), out / "index.html": html})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 import pandas as pd
@@ -51,6 +52,19 @@ class Cell(NamedTuple):
     quantity: str
 
 
+class StandIn(NamedTuple):
+    """Weights that were measured for a method and scale instead of those that claims name."""
+
+    label: str
+    remark: str
+    """What a verdict by them has to say."""
+
+
+StandIns: TypeAlias = Mapping[tuple[str, int], StandIn]
+"""By method and scale."""
+NO_STAND_INS: StandIns = MappingProxyType({})
+
+
 def _cell(result: Result) -> Cell:
     return Cell(
         result.method,
@@ -65,7 +79,8 @@ def _cell(result: Result) -> Cell:
 class Measured:
     """Measurements to be joined to claims, by cell and protocol."""
 
-    def __init__(self, results: Iterable[Result]) -> None:
+    def __init__(self, results: Iterable[Result], stand_ins: StandIns = NO_STAND_INS) -> None:
+        self._stand_ins = stand_ins
         self._found: dict[Cell, list[Result]] = defaultdict(list)
         for result in results:
             self._found[_cell(result)._replace(weights="")].append(result)
@@ -73,8 +88,12 @@ class Measured:
     def find(self, cell: Cell, protocol: str) -> tuple[float | None, str]:
         """The value under a protocol, or under the only other there is, and what to say of it.
 
-        Where the cell names no weights, the only ones that were measured stand in.
+        Where weights stand in for those of the cell's method and scale, it is theirs. Where the
+        cell names no weights, the only ones that were measured stand in.
         """
+        stand_in = self._stand_ins.get((cell.method, cell.scale))
+        if stand_in is not None and cell.dataset:
+            cell = cell._replace(weights=stand_in.label)
         results = self._found.get(cell._replace(weights=""), [])
         if cell.weights or len({result.weights for result in results}) > 1:
             results = [result for result in results if result.weights == cell.weights]
@@ -140,10 +159,16 @@ def inconsistent_averages(table: PaperTable) -> dict[Cell, str]:
 
 
 def judge(
-    table: PaperTable, results: Iterable[Result], why_not: Callable[[Claim], str]
+    table: PaperTable,
+    results: Iterable[Result],
+    why_not: Callable[[Claim], str],
+    stand_ins: StandIns = NO_STAND_INS,
 ) -> pd.DataFrame:
-    """One row a claim, of `COLUMNS`; `why_not` says why a claim was not measured."""
-    measured = Measured(results)
+    """One row a claim, of `COLUMNS`; `why_not` says why a claim was not measured.
+
+    A reason says which weights stand in for those that the claim names.
+    """
+    measured = Measured(results, stand_ins)
     inconsistent = inconsistent_averages(table)
     rows = []
     for claim in table.claims:
@@ -155,6 +180,8 @@ def judge(
         verdict, reason = _verdict(published, value, contradiction, remark)
         if verdict == "not measured" and not reason:
             reason = why_not(claim)
+        if verdict != "not measured":
+            reason = "; ".join(filter(None, (reason, *_instead(published, stand_ins))))
         rows.append(
             {
                 "table": table.name,
@@ -192,6 +219,16 @@ def _verdict(
     return "deviates", "; ".join(filter(None, (remark, reason, claim.note)))
 
 
+def _instead(claim: Result, stand_ins: StandIns) -> list[str]:
+    """What the weights that stand in for a claim's have to say; of a difference, whose they are."""
+    sides = operands(claim.method) if claim.dataset else []
+    found = {
+        name: stand_ins[name, claim.scale] for name in sides if (name, claim.scale) in stand_ins
+    }
+    named = len(sides) > 1
+    return [f"{name} {each.remark}" if named else each.remark for name, each in found.items()]
+
+
 def operands(method: str) -> list[str]:
     """The methods that a claim's method names: itself, or both sides of `a - b` or `a / b`.
 
@@ -210,9 +247,12 @@ def none() -> pd.DataFrame:
 
 
 def all_tables(
-    tables: Iterable[PaperTable], results: Iterable[Result], why_not: Callable[[Claim], str]
+    tables: Iterable[PaperTable],
+    results: Iterable[Result],
+    why_not: Callable[[Claim], str],
+    stand_ins: StandIns = NO_STAND_INS,
 ) -> pd.DataFrame:
     """The verdicts of several paper tables, one below the other."""
     measured = list(results)
-    judged = [judge(table, measured, why_not) for table in tables]
+    judged = [judge(table, measured, why_not, stand_ins) for table in tables]
     return pd.concat(judged, ignore_index=True) if judged else none()

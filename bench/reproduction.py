@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import torch
 
 import zoo
 from bench import compare, costs, datasets, metrics, plan, weights
 from bench import protocol as protocols
+from bench.compare import StandIn
 from bench.datasets import Dataset
 from bench.fetch import FetchError, RemoteFile
 from bench.inference import Inference
@@ -17,12 +19,14 @@ from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.published import Claim, PaperTable
 from bench.result import Result
+from bench.trained import Trained
 from bench.weights import Chosen
 from zoo.errors import InputError
 from zoo.method import Method
 
 COST_PROTOCOL = "srcnn2014"
 """The rules that feed a method whose cost is claimed without a protocol."""
+_NO_WEIGHTS: Mapping[tuple[str, int], Trained] = MappingProxyType({})
 
 
 class Reproduction:
@@ -36,9 +40,17 @@ class Reproduction:
         repetitions: int,
         inference: Inference,
         progress: Progress,
+        trained: Mapping[tuple[str, int], Trained] = _NO_WEIGHTS,
     ) -> None:
-        """Plan the tables, by the claims' own protocols or by `rules`; fetch what is missing."""
+        """Plan the tables, by the claims' own protocols or by `rules`; fetch what is missing.
+
+        Where `trained` has weights for a claim's method and scale, they are measured instead of
+        those that the claim names.
+        """
         self._rules = rules
+        self._trained = trained
+        self.stand_ins: dict[tuple[str, int], StandIn] = {}
+        """By a claim's method and scale: the weights that are measured instead."""
         self._progress = progress
         self._methods: dict[str, Method | str] = {}
         self._sets: dict[str, Dataset | str] = {}
@@ -108,7 +120,7 @@ class Reproduction:
         place = (method.name, claim.weights, claim.scale)
         if place not in self._weights:
             try:
-                chosen = plan.choose(method, claim.weights, claim.scale)
+                chosen = plan.choose(method, self._tag(method, claim), claim.scale)
             except InputError as error:
                 self._weights[place] = str(error)
             else:
@@ -130,4 +142,14 @@ class Reproduction:
         if isinstance(dataset, str) or self._lacks_weights(method, claim):
             return []
         rules = self._rules or protocols.load(claim.protocol)
-        return [Wish(method, claim.weights, claim.scale, dataset, rules)]
+        return [Wish(method, self._tag(method, claim), claim.scale, dataset, rules)]
+
+    def _tag(self, method: Method, claim: Result) -> str:
+        """What says which weights to measure for a claim: its own tag, or trained weights' path."""
+        plain = method.name.replace("+", "", 1) if method.wrap else method.name
+        trained = self._trained.get((plain, claim.scale))
+        if trained is None:
+            return claim.weights
+        stand_in = StandIn(trained.label, trained.remark(method))
+        self.stand_ins[method.name, claim.scale] = stand_in
+        return str(trained.path)

@@ -1,4 +1,4 @@
-"""The store: one SQLite file of Results, units and runs.
+"""The store: one SQLite file of Results, units, runs and trainings.
 
 A unit's Results land in one transaction, so a run that is killed loses at most the unit in
 flight, and the next one continues behind it.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +18,13 @@ from typing import Any
 import pandas as pd
 
 from bench.result import CELL, COLUMNS, Result
+from bench.trained import Name
 from zoo.errors import InputError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file's tables; a file of another version is refused."""
 FILE = "results.sqlite"
+TRAINING_COLUMNS = ("sha256", "method", "weights", "scale", "key", "value")
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -35,6 +37,10 @@ CREATE TABLE IF NOT EXISTS results (
     unit_key TEXT, method TEXT, weights TEXT, scale INTEGER, dataset TEXT, image TEXT,
     protocol TEXT, inference TEXT, quantity TEXT, value REAL, unit TEXT, spread REAL,
     source TEXT, run TEXT, note TEXT
+);
+CREATE TABLE IF NOT EXISTS trainings (
+    sha256 TEXT, method TEXT, weights TEXT, scale INTEGER, facts TEXT,
+    PRIMARY KEY (sha256, method, weights, scale)
 );
 CREATE INDEX IF NOT EXISTS results_of_unit ON results (unit_key);
 """
@@ -166,6 +172,30 @@ class Store:
             known = json.loads(facts) | {"command": command, "started": started, "ended": ended}
             rows += [(run, key, value) for key, value in known.items() if value]
         return pd.DataFrame(rows, columns=["run", "key", "value"])
+
+    def note(self, trainings: Mapping[Name, Mapping[str, str]]) -> None:
+        """Keep what trained weights say of their training; said again, it is the newest."""
+        with self._explained(), self._database:
+            self._database.executemany(
+                "INSERT OR REPLACE INTO trainings VALUES (?, ?, ?, ?, ?)",
+                [(*name, json.dumps(dict(facts))) for name, facts in trainings.items()],
+            )
+
+    def trainings(self, names: Iterable[Name] | None = None) -> pd.DataFrame:
+        """Trainings in long form, `TRAINING_COLUMNS`: those named, or all, oldest first."""
+        known = {
+            (sha256, method, weights, scale): json.loads(facts)
+            for sha256, method, weights, scale, facts in self._select(
+                "SELECT * FROM trainings ORDER BY rowid"
+            )
+        }
+        rows = [
+            (*name, key, value)
+            for name in (known if names is None else names)
+            for key, value in known.get(name, {}).items()
+            if value
+        ]
+        return pd.DataFrame(rows, columns=list(TRAINING_COLUMNS))
 
     def _select(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         with self._explained():

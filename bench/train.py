@@ -193,23 +193,23 @@ def _trainable() -> Iterator[str]:
                 yield name
 
 
-def start_of(method: Method, recipe: Recipe, spec: str | None, scale: int) -> Start | None:
+def start_of(method: Method, recipe: Recipe, spec: str, scale: int) -> Start | None:
     """The weights of `METHOD[@WEIGHTS]`, or of a file, that the recipe is to start from.
 
-    None without a spec, where the recipe can do without. A file is taken to be of the
+    None where the spec is empty, and the recipe can do without. A file is taken to be of the
     settings that `method` has.
 
     Raises:
         InputError: it starts from nothing, from another method's, or has to start from some; or
             there are no such weights.
     """
-    if spec is None and recipe.needs_start:
+    if not spec and recipe.needs_start:
         at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
         raise InputError(
             f"recipe {recipe.name} starts from weights of {recipe.starts_from}{at}; give --from "
             f"{recipe.starts_from}[@WEIGHTS], or a file of them"
         )
-    if spec is None:
+    if not spec:
         return None
     if not recipe.starts_from:
         raise InputError(f"recipe {recipe.name} learns everything; leave out --from {spec}")

@@ -9,11 +9,23 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.method import Method, Settings
+from zoo.method import Method, Recipe, Settings
+from zoo.recipe import Descent
 
 NAMES = ("fsrcnn",)
 
 _LARGEST = 9  # beyond it the last layer's filters would leave gaps between LR pixels
+_SHORT = Descent(
+    patch=19,
+    draw="places",
+    augment="flips and turns",
+    loss="l2",
+    rate=2e-3,
+    schedule="cosine",
+    warmup=100,
+    batch=16,
+    updates=5_000,
+)
 _SLOPE = 0.25  # where a PReLU starts: He et al., Delving Deep into Rectifiers, ICCV 2015
 
 
@@ -84,4 +96,5 @@ def method(name: str) -> Method:
         settings={"d": 56, "s": 12, "m": 4},
         build=_build,
         multiplies=_multiplies,
+        recipes=(Recipe(name="short", citation="this project", data=("t91",), learn=_SHORT),),
     )

@@ -79,7 +79,7 @@ _SHORT = Descent(
     schedule="cosine",
     warmup=30,
     clip="norm 0.1",
-    batch=8,
+    batch=4,
     updates=400,
 )
 

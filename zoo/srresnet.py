@@ -37,8 +37,10 @@ _REPRODUCTION = (
 )
 _DEEPSENSE = "deepsense.ai, Using deep learning for Single Image Super Resolution, 2017"
 _LAL_JAVID = "Lal & Javid, Image Super-Resolution using Deep Neural Networks"
-_DATA = ("t91", "bsds200", "bsds500-test", "general100")
-"""What can be had in place of ImageNet, COCO or DIV2K: 591 images."""
+_DATA = ("bsds200", "bsds500-test", "general100")
+"""What can be had in place of ImageNet or COCO: 500 images that hold a patch at x4."""
+_LARGE = ("bsds200", "bsds500-test")
+"""In place of DIV2K, for patches of 192 pixels."""
 _CVPR2017 = Descent(
     patch=24,
     loss="l2",
@@ -73,8 +75,8 @@ _SHORT = Descent(
     rate=5e-4,
     schedule="cosine",
     warmup=50,
-    batch=8,
-    updates=1_500,
+    batch=4,
+    updates=1_000,
 )
 _SRGAN = Descent(
     patch=24,
@@ -272,14 +274,14 @@ def _recipes(name: str) -> Iterator[Recipe]:
         yield Recipe(name="cvpr2017", citation=_CITATION, data=_DATA, learn=_CVPR2017)
         yield Recipe(name="deepsense2017", citation=_DEEPSENSE, data=_DATA, learn=_DEEPSENSE2017)
     else:
-        yield Recipe(name="cvprw2017-l1", citation=_REPRODUCTION, data=_DATA, learn=_LADDER)
+        yield Recipe(name="cvprw2017-l1", citation=_REPRODUCTION, data=_LARGE, learn=_LADDER)
         yield Recipe(
             name="cvprw2017-l2",
             citation=_REPRODUCTION,
-            data=_DATA,
+            data=_LARGE,
             learn=replace(_LADDER, loss="l2"),
         )
-    yield Recipe(name="short", citation="this project", data=("t91", "bsds200"), learn=_SHORT)
+    yield Recipe(name="short", citation="this project", data=("bsds200",), learn=_SHORT)
 
 
 def method(name: str) -> Method:

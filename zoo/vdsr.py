@@ -55,8 +55,8 @@ _OURS = Descent(
     schedule="cosine",
     warmup=50,
     clip="norm 0.1",
-    batch=16,
-    updates=600,
+    batch=4,
+    updates=800,
 )
 _SHA256 = "f613166660840af1a2ca47e31b0337b951e7c4e094364f6135a16d81a55c323c"
 

@@ -69,10 +69,9 @@ def _scheduled(descent: Descent, update: int) -> float:
     if descent.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * update / descent.updates))
     match = re.fullmatch(
-        r"(?:steps of ([1-9]\d*)|at ([1-9]\d*(?:,[1-9]\d*)*)) by (0?\.\d*[1-9]\d*)",
-        descent.schedule,
+        r"(?:steps of ([1-9]\d*)|at ([1-9]\d*(?:,[1-9]\d*)*)) by (\d*\.?\d+)", descent.schedule
     )
-    if not match:
+    if not match or not 0 < float(match[3]) < 1:
         raise InputError(f"schedule {descent.schedule!r}; give one of: {_SCHEDULES}")
     step, places, factor = match.groups()
     passed = update // int(step) if step else sum(update >= int(p) for p in places.split(","))
@@ -127,7 +126,7 @@ def clip(parameters: Iterable[nn.Parameter], text: str, rate: float) -> None:
     if not text:
         return
     match = re.fullmatch(r"(norm|value) (\d*\.?\d+)(/rate)?", text)
-    if not match:
+    if not match or not float(match[2]):
         raise InputError(
             f"clip {text!r}; give 'norm LIMIT' or 'value LIMIT', with /rate or without"
         )
