@@ -42,10 +42,6 @@ class Processes:
         share = batch // self.count
         return slice(self.rank * share, (self.rank + 1) * share)
 
-    def seed(self, seed: int, update: int) -> int:
-        """A seed for what each process draws by itself in an update."""
-        return (seed * 1_000_003 + update * self.count + self.rank) % 2**63
-
     def share(self, module: nn.Module, *, unused: bool = False) -> nn.Module:
         """The module with gradients averaged over the processes; `unused` where some get none."""
         if self.count == 1:

@@ -34,14 +34,17 @@ def shortened(name: str, longest: int = 26) -> str:
 
 
 def placed(
-    spots: Sequence[Spot], sizes: Sequence[Spot], inside: Box, line: Sequence[Spot] = ()
+    spots: Sequence[Spot],
+    sizes: Sequence[Spot],
+    inside: Box,
+    lines: Sequence[Sequence[Spot]] = (),
 ) -> list[Box]:
-    """A box for each label: near its marker, clear of markers, other labels and the line.
+    """A box for each label: near its marker, clear of markers, other labels and the lines.
 
     Greedy, the most crowded first; where no place is clear, the least bad one.
     """
     around = [(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in spots]
-    taken = around + _along(line)
+    taken = around + [box for line in lines for box in _along(line)]
     crowd = [sum(math.dist(a, b) < _CROWD for b in spots) for a in spots]
     found: dict[int, Box] = {}
     for i in sorted(range(len(spots)), key=lambda i: (-crowd[i], spots[i])):

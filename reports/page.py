@@ -32,12 +32,18 @@ class Section:
     """One line; empty where all went well."""
 
 
-def render(title: str, results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame) -> str:
+def render(
+    title: str,
+    results: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    runs: pd.DataFrame,
+    trainings: pd.DataFrame,
+) -> str:
     """The whole page: HTML that loads nothing from anywhere.
 
     The same tables give the same bytes.
     """
-    tables = clean(results, verdicts, runs)
+    tables = clean(results, verdicts, runs, trainings)
     made = [_section(name, tables) for name in names()]
     shown = sorted((s for s in made if s.html or s.error), key=lambda s: (s.order, s.name))
     return fill("page", title=title, sections=shown)

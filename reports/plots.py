@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import NullLocator
 
-from reports import svg
-from reports.labels import RADIUS, Box, Spot, nearest, placed, shortened
+from reports import drawing, svg
+from reports.drawing import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from reports.labels import RADIUS, Spot, shortened
 from reports.quantities import significant
-
-_WIDTH, _HEIGHT = 352.0, 292.0
-"""Points; the page scales a panel to its column."""
-
-_LEFT, _BOTTOM, _RIGHT, _TOP = 0.14, 0.155, 0.985, 0.895
-"""The axes on the panel, as fractions of it."""
 
 _STRIP = 0.125
 """Width of the strip for methods that cost nothing."""
-
-_TEXT = 10.5
-
-_STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "sisrbench",
-    "svg.fonttype": "none",
-    "font.size": _TEXT,
-    "text.parse_math": False,
-    "text.color": svg.INK,
-    "axes.edgecolor": svg.FAINT,
-    "axes.labelcolor": svg.INK,
-    "axes.linewidth": 0.8,
-    "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "figure.facecolor": "none",
-    "xtick.color": svg.FAINT,
-    "ytick.color": svg.FAINT,
-    "xtick.labelcolor": svg.INK,
-    "ytick.labelcolor": svg.INK,
-    "xtick.labelsize": _TEXT - 0.5,
-    "ytick.labelsize": _TEXT - 0.5,
-}
 
 
 @dataclass(frozen=True)
@@ -91,11 +58,7 @@ def panel(points: Sequence[Point], *, name: str, title: str, x_label: str, y_lab
     """
     if not points or not all(math.isfinite(p.cost) and math.isfinite(p.quality) for p in points):
         raise ValueError(f"panel {name!r} needs points of finite cost and quality: {points}")
-    with mpl.rc_context(), warnings.catch_warnings():
-        # A name in a script that matplotlib's font lacks is still right in the reader's browser.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+    with drawing.style():
         figure = _drawn(points, title, x_label, y_label)
         return svg.inline(figure, name=name, description=described(points, title, x_label, y_label))
 
@@ -144,32 +107,29 @@ def _front(points: Sequence[Point]) -> list[bool]:
 
 
 def _drawn(points: Sequence[Point], title: str, x_label: str, y_label: str) -> Figure:
-    figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72), dpi=72)
+    figure = drawing.figure(title)
     free = any(p.cost <= 0 for p in points)
-    left = _LEFT + _STRIP * free
-    axes = figure.add_axes((left, _BOTTOM, _RIGHT - left, _TOP - _BOTTOM))
+    left = LEFT + _STRIP * free
+    axes = figure.add_axes((left, BOTTOM, RIGHT - left, TOP - BOTTOM))
     zero = _zero(figure, axes) if free else axes
     for each in {axes, zero}:
-        each.grid(visible=True, axis="y", color=svg.FAINT, linewidth=0.5, alpha=0.35)
-        each.tick_params(length=3)
+        drawing.rule(each)
     if free:
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0, labelleft=False)
     _limit(axes, points)
     axes.set_xlabel(shortened(x_label, 56))
     zero.set_ylabel(shortened(y_label, 44))
-    figure.text(_LEFT, 0.94, shortened(title, 44), size=_TEXT + 1.5, weight="bold")
     spots = [_spot(zero if p.cost <= 0 else axes, max(p.cost, 0.0), p.quality) for p in points]
     line = _line(figure, points, spots)
     _mark(figure, points, spots)
-    inside = (zero.bbox.x0 + 2, axes.bbox.y0 + 1, _WIDTH - 2, 0.925 * _HEIGHT)
-    _label(figure, points, spots, inside, line)
+    drawing.name(figure, [p.label for p in points], spots, zero.bbox, [line])
     return figure
 
 
 def _zero(figure: Figure, axes: Axes) -> Axes:
     """The strip left of the axis; on a logarithmic axis there is no 0."""
-    zero = figure.add_axes((_LEFT, _BOTTOM, _STRIP - 0.02, _TOP - _BOTTOM), sharey=axes)
+    zero = figure.add_axes((LEFT, BOTTOM, _STRIP - 0.02, TOP - BOTTOM), sharey=axes)
     zero.set(xlim=(-1, 1), xticks=[0], xticklabels=["0"])
     return zero
 
@@ -203,25 +163,16 @@ def _line(figure: Figure, points: Sequence[Point], spots: Sequence[Spot]) -> lis
         if on_front and point.cost > 0
     )
     if len(line) > 1:
-        _stroke(figure, line, svg.ACCENT, 1.2)
+        drawing.stroke(figure, line, svg.ACCENT, 1.2)
     return line
-
-
-def _stroke(figure: Figure, line: Sequence[Spot], color: str, width: float) -> None:
-    across, up = zip(*line, strict=True)
-    figure.add_artist(
-        Line2D(
-            [x / _WIDTH for x in across], [y / _HEIGHT for y in up], color=color, linewidth=width
-        )
-    )
 
 
 def _mark(figure: Figure, points: Sequence[Point], spots: Sequence[Spot]) -> None:
     for (x, y), on_front in zip(spots, _front(points), strict=True):
         figure.add_artist(
             Line2D(
-                [x / _WIDTH],
-                [y / _HEIGHT],
+                [x / WIDTH],
+                [y / HEIGHT],
                 linestyle="none",
                 marker="o",
                 markersize=2 * RADIUS - 1,
@@ -231,25 +182,3 @@ def _mark(figure: Figure, points: Sequence[Point], spots: Sequence[Spot]) -> Non
                 zorder=3,
             )
         )
-
-
-def _label(
-    figure: Figure,
-    points: Sequence[Point],
-    spots: Sequence[Spot],
-    inside: Box,
-    line: Sequence[Spot],
-) -> None:
-    """Write each name near its marker, tied to it by a thin line where it stands away."""
-    texts = [figure.text(0, 0, shortened(p.label), size=_TEXT - 0.5) for p in points]
-    boxes = placed(spots, [_size(text) for text in texts], inside, line)
-    for text, spot, box in zip(texts, spots, boxes, strict=True):
-        text.set(x=box[0] / _WIDTH, y=(box[1] + box[3]) / 2 / _HEIGHT, va="center_baseline")
-        corner = nearest(spot, box)
-        if math.dist(corner, spot) > 2.5 * RADIUS:
-            _stroke(figure, [spot, corner], svg.FAINT, 0.6)
-
-
-def _size(text: Text) -> Spot:
-    extent = text.get_window_extent()
-    return float(extent.width), float(extent.height)

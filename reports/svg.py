@@ -9,7 +9,10 @@ from matplotlib.figure import Figure
 
 # matplotlib knows no style sheets. These stand for the page's colours and are replaced by them.
 INK, FAINT, ACCENT, PAPER = "#010203", "#010204", "#010205", "#010206"
+HUES = tuple(f"#0102{number:02x}" for number in range(16, 22))
+"""Of lines that have to be told apart."""
 _VARIABLES = {INK: "--ink", FAINT: "--faint", ACCENT: "--accent", PAPER: "--paper"}
+_VARIABLES |= {hue: f"--hue-{number}" for number, hue in enumerate(HUES)}
 
 _FONTS = "'DejaVu Sans', 'Bitstream Vera Sans'"
 _SVG = "{http://www.w3.org/2000/svg}"

@@ -1,4 +1,4 @@
-"""The three tables that a page is made of, cleaned so that a section meets no surprises."""
+"""The four tables that a page is made of, cleaned so that a section meets no surprises."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ VERDICT_COLUMNS = (
     "label",
 )
 RUN_COLUMNS = ("run", "key", "value")
+TRAINING_COLUMNS = ("sha256", "method", "weights", "scale", "key", "value")
 
 CELL = [
     "method", "weights", "scale", "dataset", "image", "protocol", "inference", "quantity", "machine"
@@ -67,19 +68,24 @@ _VERDICT_NUMBERS = ("claimed", "measured", "difference", "tolerance")
 
 @dataclass(frozen=True)
 class Tables:
-    """Results, verdicts and runs: everything that a section may show.
+    """Results, verdicts, runs and trainings: everything that a section may show.
 
     Text columns hold strings ('' where there is none), `scale` an int (0 where there is none),
     numbers floats (NaN where there is none). Results have one more column, `machine`: what a
-    time was measured on, '' for a quantity that is the same everywhere.
+    time was measured on, '' for a quantity that is the same everywhere. Runs and trainings are in
+    long form, a row a fact; a training is known by the hash of the weights that it ended with, and
+    by the method, weights and scale that results call them.
     """
 
     results: pd.DataFrame
     verdicts: pd.DataFrame
     runs: pd.DataFrame
+    trainings: pd.DataFrame
 
 
-def clean(results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame) -> Tables:
+def clean(
+    results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame, trainings: pd.DataFrame
+) -> Tables:
     """The tables as sections expect them.
 
     Raises:
@@ -95,7 +101,8 @@ def clean(results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame) -> 
         )
     ]
     tidy_verdicts = _tidy("verdicts", verdicts, VERDICT_COLUMNS, _VERDICT_NUMBERS)
-    return Tables(tidy_results, tidy_verdicts, tidy_runs)
+    tidy_trainings = _tidy("trainings", trainings, TRAINING_COLUMNS, ())
+    return Tables(tidy_results, tidy_verdicts, tidy_runs, tidy_trainings)
 
 
 def _tidy(
@@ -144,7 +151,8 @@ def machine_name(facts: dict[str, str]) -> str:
     if device and device not in ("cpu", processor):
         return device
     name = processor or device or facts.get("machine", "")
-    return f"{name}, {threads} threads" if name and threads else name
+    count = f"{threads} thread{'' if threads == '1' else 's'}"
+    return f"{name}, {count}" if name and threads else name
 
 
 def rows(table: pd.DataFrame) -> Iterator[Row]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.descent import losses, optimisation
-from bench.descent.feed import Feed, Picture, generator
+from bench.descent.feed import Feed, Picture, generator, mixed
 from bench.inference import Inference
 from bench.processes import Processes
 from zoo.errors import InputError
@@ -25,6 +25,8 @@ from zoo.recipe import Descent
 
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16}
 """What convolutions and products compute in, where that is not float32."""
+_INITIAL, _DROPPED = 2, 3
+"""Streams of a seed: what initialisation draws, and what dropout does; batches have 0 and 1."""
 _SPIKE = 10.0
 """A loss so many times the running mean is said."""
 _MEMORY = 0.99
@@ -86,7 +88,7 @@ def descend(descent: Descent, course: Course) -> Generator[Step, None, dict[str,
     device, network = course.device, course.network
     processes = course.processes
     part = processes.part(descent.batch)
-    drawn = generator(course.seed, 0, stream=2)
+    drawn = generator(course.seed, 0, stream=_INITIAL)
     torch.manual_seed(course.seed)
     if course.fresh:
         optimisation.initialise(network, descent.initialise, drawn)
@@ -105,7 +107,8 @@ def descend(descent: Descent, course: Course) -> Generator[Step, None, dict[str,
         plain = Descent(**{**descent.settings(), "rates": {}, "weight_decay": 0.0})
         judging = optimisation.optimizer(adversary, plain, descent.rate)[0]
     select = _selecting(network)
-    _refuse_scales(descent, course, select is not None)
+    if select is None:
+        _refuse_other_scales(descent, course)
     state = _State(network, trainer, adversary, judging)
     done, best, level, before, total, count = 0, -math.inf, 0.0, 0.0, 0.0, 0.0
     if course.saved:
@@ -125,7 +128,7 @@ def descend(descent: Descent, course: Course) -> Generator[Step, None, dict[str,
         rate = optimisation.rate_at(descent, done)
         for group, factor in zip(trainer.param_groups, factors, strict=True):
             group["lr"] = rate * factor
-        torch.manual_seed(processes.seed(course.seed, done))  # what dropout draws
+        torch.manual_seed(mixed(course.seed, _DROPPED, done, processes.rank))  # what dropout draws
         if select is not None:
             select(batch.scale)
         x = batch.x.contiguous(memory_format=layout)
@@ -199,21 +202,17 @@ def _selecting(network: nn.Module) -> Callable[[int], None] | None:
     return select if callable(select) else None
 
 
-def _refuse_scales(descent: Descent, course: Course, selects: bool) -> None:
-    """Refuse patches of a scale that the network does not enlarge by in that update.
+def _refuse_other_scales(descent: Descent, course: Course) -> None:
+    """Refuse scales that a network without a path for each does not enlarge by.
 
     Raises:
-        InputError: it has but one scale, or one in an update.
+        InputError: there is one.
     """
-    scales, name = set(descent.scales or (course.scale,)), course.method.name
-    if course.method.takes != "LR" or scales == {course.scale}:
-        return
-    asked = ",".join(map(str, sorted(scales)))
-    if not selects:
-        raise InputError(f"scales={asked}: {name} enlarges x{course.scale} alone; leave them out")
-    if len(scales) > 1 and descent.mixing == "patches":
+    scales = sorted({*descent.scales, course.scale})
+    if course.method.takes == "LR" and len(scales) > 1:
+        asked = ",".join(map(str, descent.scales))
         raise InputError(
-            f"scales={asked}: {name} takes one scale an update; give --set mixing=updates"
+            f"scales={asked}: {course.method.name} enlarges x{course.scale} alone; leave them out"
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,17 +21,15 @@ from zoo.method import Method
 from zoo.recipe import Descent
 from zoo.resample import round_half_up
 
-_STREAM = 0x9E3779B97F4A7C15
+
+def mixed(*numbers: int) -> int:
+    """One seed out of several numbers, 32 bits as torch's generators take them."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def generator(seed: int, number: int, stream: int = 0) -> torch.Generator:
-    """A generator for each number of a stream.
-
-    torch's seeds hold 32 bits, so that far numbers of another seed or stream may draw alike.
-    """
-    mixed = (seed * 1_000_003 + stream) * 2**32 + number
-    mixed = (mixed ^ (mixed >> 31)) * _STREAM % 2**63
-    return torch.Generator().manual_seed(mixed)
+    """A generator for each number of each stream of a seed."""
+    return torch.Generator().manual_seed(mixed(seed, stream, number))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.result import Result
-from bench.store import FILE, FORMAT, Store
+from bench.store import FILE, FORMAT, TRAINING_COLUMNS, Store
 from zoo.errors import InputError
 
 RESULT = Result(
@@ -144,13 +144,14 @@ def test_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> 
     assert (tmp_path / FILE).read_bytes() == content
 
 
-def test_store_of_another_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [2, FORMAT + 1])
+def test_store_of_another_format_is_refused(tmp_path: Path, version: int) -> None:
     Store(tmp_path).close()
     other = sqlite3.connect(tmp_path / FILE)
-    other.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    other.execute(f"PRAGMA user_version = {version}")
     other.close()
     with pytest.raises(
-        InputError, match=f"is a store of format {FORMAT + 1}, this sisrbench reads {FORMAT}; give"
+        InputError, match=f"is a store of format {version}, this sisrbench reads {FORMAT}; give"
     ):
         Store(tmp_path)
 
@@ -180,6 +181,39 @@ def test_store_without_runs_gives_an_empty_table(tmp_path: Path) -> None:
     assert list(empty.runs().columns) == ["run", "key", "value"]
     assert len(empty.runs()) == 0
     empty.close()
+
+
+A, B = ("a" * 64, "vdsr", "vdsr.safetensors", 2), ("b" * 64, "vdsr", "vdsr.safetensors", 2)
+
+
+def test_trainings_are_in_long_form_without_empty_facts(store: Store) -> None:
+    store.note({A: {"recipe": "short", "driver": "", "seed": "0"}})
+    found = store.trainings()
+    assert tuple(found.columns) == TRAINING_COLUMNS
+    assert found.to_numpy().tolist() == [[*A, "recipe", "short"], [*A, "seed", "0"]]
+
+
+def test_trainings_of_chosen_weights_come_in_the_order_asked(store: Store) -> None:
+    at_3 = (*A[:3], 3)
+    store.note({A: {"seed": "0"}, B: {"seed": "1"}, at_3: {"seed": "0"}})
+    unknown = ("c" * 64, "vdsr", "", 2)
+    found = store.trainings([at_3, unknown, B])
+    assert [tuple(row[:4]) for row in found.to_numpy().tolist()] == [at_3, B]
+    assert len(store.trainings([])) == 0
+
+
+def test_training_noted_again_is_kept_once_and_is_the_newest(store: Store) -> None:
+    store.note({A: {"seed": "0"}, B: {"seed": "1"}})
+    store.note({A: {"seed": "2"}})
+    store.close()
+    again = Store(store.path.parent)
+    assert again.trainings()["value"].tolist() == ["1", "2"]
+    again.close()
+
+
+def test_store_without_trainings_gives_an_empty_table(store: Store) -> None:
+    assert tuple(store.trainings().columns) == TRAINING_COLUMNS
+    assert len(store.trainings()) == 0
 
 
 def test_second_connection_reads_and_writes_while_the_first_is_open(store: Store) -> None:

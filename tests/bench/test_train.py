@@ -194,7 +194,7 @@ def test_a_recipe_learns_what_it_should_and_the_weights_can_be_used(
 ) -> None:
     assert run(*base) == 0
     assert names(out) == [WEIGHTS]
-    images = train.luma_of([datasets.load(str(photos), Progress())], 2)
+    images = luma(toy, photos)
     pixels = np.concatenate([image.numpy()[:, :8] for image in images])
     _, vectors = np.linalg.eigh(np.cov(pixels.T))
     learned = read(out / WEIGHTS)[1]["direction"]
@@ -273,9 +273,20 @@ def test_the_recipe_says_which_data_unless_told(base: list[str], toy: Path, out:
     assert found == ["photos", "demo"]
 
 
-def test_images_become_luma_in_whole_levels(photos: Path, tmp_path: Path) -> None:
-    data = datasets.load(str(photos), Progress())
-    colour, gray = train.luma_of([data], 2)
+def luma(toy: Path, folder: Path) -> list[torch.Tensor]:
+    """What a recipe of the toy is given of a folder."""
+    method, _ = zoo.load(str(toy))
+    training = train.Training(
+        method=method,
+        scale=2,
+        recipe=train.recipe_of(method, ""),
+        data=(datasets.load(str(folder), Progress()),),
+    )
+    return train.luma_of(train.pictures_of(training, Stages(quiet=True)))
+
+
+def test_images_become_luma_in_whole_levels(toy: Path, photos: Path, tmp_path: Path) -> None:
+    colour, gray = luma(toy, photos)
     pixels = np.asarray(Image.open(photos / "colour.png"))
     assert colour.dtype == gray.dtype == torch.float64
     assert np.array_equal(colour.numpy() * 255, np.floor(rgb2ycbcr(pixels)[..., 0] + 0.5))
@@ -283,7 +294,7 @@ def test_images_become_luma_in_whole_levels(photos: Path, tmp_path: Path) -> Non
 
     (tmp_path / "one").mkdir()
     Image.new("RGB", (4, 4), (10, 20, 30)).save(tmp_path / "one" / "flat.png")
-    [flat] = train.luma_of([datasets.load(str(tmp_path / "one"), Progress())], 2)
+    [flat] = luma(toy, tmp_path / "one")
     # 16 + (65.481 * 10 + 128.553 * 20 + 24.966 * 30) / 255 = 31.588
     assert flat.unique().tolist() == [32 / 255]
 
@@ -558,7 +569,7 @@ def test_a_recipe_starts_from_the_weights_that_it_names(
         ("warm", "srcn-9-1-5", "no method 'srcn-9-1-5'; did you mean"),
         ("warm", "srcnn-9-1-5@nowhere", "has no weights 'nowhere'"),
         ("warm", "nowhere.safetensors", "has no weights 'nowhere.safetensors'"),
-        ("warm", "", "no method ''"),
+        ("warm", "", "--from '' names no weights"),
     ],
 )
 def test_other_weights_to_start_from_are_refused(
@@ -659,7 +670,8 @@ def test_a_recipe_that_finds_fault_says_it_itself(
 
 def test_a_line_a_stage_is_shown(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*base) == 0
-    lines = capsys.readouterr().err.splitlines()
+    mixed, *lines = capsys.readouterr().err.splitlines()
+    assert mixed == "1 of 2 images are grayscale, the others are in colour"
     assert len(lines) == 2
     assert re.fullmatch(r"mean: 1 of 1 \(\d+\.\d s\)", lines[0])
     assert re.fullmatch(r"power: 40 of 40, sum -?\d\.\d{3} \(\d+\.\d s\)", lines[1])
@@ -671,7 +683,7 @@ def test_long_stages_say_how_far_they_are(
     monkeypatch.setattr(Stages, "EVERY", 0.0)
     assert run(*base) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(",")[0] for line in lines[1:-1]] == [
+    assert [line.partition(",")[0] for line in lines[2:-1]] == [
         f"power: {done} of 40" for done in range(1, 40)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.tables import RESULT_COLUMNS, RUN_COLUMNS, VERDICT_COLUMNS
+from reports.tables import RESULT_COLUMNS, RUN_COLUMNS, TRAINING_COLUMNS, VERDICT_COLUMNS
 
 IMAGES = {"baby": 38.30, "bird": 40.64, "butterfly": 32.20, "head": 35.64, "woman": 34.94}
 METHODS = {
@@ -156,6 +157,53 @@ def runs() -> pd.DataFrame:
     return pd.DataFrame([("run-1", k, v) for k, v in facts.items()], columns=list(RUN_COLUMNS))
 
 
+def training(
+    name: tuple[str, str, str, int], curve: list[dict[str, float]] | None = None, **given: str
+) -> pd.DataFrame:
+    """The rows of one training, by SHA-256, method, weights and scale, `given` added to its facts.
+
+    A network where there is a curve.
+    """
+    facts = {
+        "method": name[1],
+        "scale": str(name[3]),
+        "recipe": "short",
+        "citation": "this project",
+        "recipe settings": json.dumps({"loss": "l2", "scales": []}),
+        "data": json.dumps([["t91", "0" * 64], ["bsds200", "1" * 64]]),
+        "seed": "7",
+        "seconds": "93.8",
+        "processor": "EPYC 9654",
+        "threads": "1",
+    }
+    if curve:
+        facts |= {"curve": json.dumps(curve), "updates": "600", "updates of the source": "2000"}
+        facts |= {"validated on": "set5", "validated by": "srcnn2014"}
+    rows = [(*name, key, value) for key, value in (facts | given).items()]
+    return pd.DataFrame(rows, columns=list(TRAINING_COLUMNS))
+
+
+CURVE: list[dict[str, float]] = [
+    {"update": 1, "seconds": 0.5, "loss": 0.01},
+    {"update": 300, "seconds": 40.0, "loss": 0.004, "psnr": 31.0},
+    {"update": 600, "seconds": 93.0, "loss": 0.002, "psnr": 31.5678},
+]
+
+
+@pytest.fixture
+def trainings() -> pd.DataFrame:
+    """A network, which is measured as an ensemble too, and a method that has no curve."""
+    return pd.concat(
+        [
+            training(("a1" * 32, "srcnn-9-1-5", "ours.safetensors", 3), CURVE),
+            training(
+                ("a1" * 32, "srcnn-9-1-5+", "ours.safetensors", 3), CURVE, method="srcnn-9-1-5"
+            ),
+            training(("b2" * 32, "k-svd", "t91", 2), recipe="t91"),
+        ]
+    )
+
+
 Make = Callable[..., dict[str, Any]]
 MakeTable = Callable[..., pd.DataFrame]
 
@@ -182,3 +230,9 @@ def as_results() -> MakeTable:
 def as_verdicts() -> MakeTable:
     """Makes a table of rows of verdicts."""
     return verdict_table
+
+
+@pytest.fixture
+def a_training() -> MakeTable:
+    """Makes the rows of one training."""
+    return training

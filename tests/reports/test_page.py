@@ -16,6 +16,7 @@ from reports import marks, page
 Make = Callable[..., dict[str, Any]]
 MakeTable = Callable[..., pd.DataFrame]
 
+NOTHING = pd.DataFrame()
 VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 
 
@@ -56,8 +57,10 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def html(results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame) -> str:
-    return page.render("SRCNN, re-measured", results, verdicts, runs)
+def html(
+    results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame, trainings: pd.DataFrame
+) -> str:
+    return page.render("SRCNN, re-measured", results, verdicts, runs, trainings)
 
 
 @pytest.fixture
@@ -76,6 +79,7 @@ def test_every_section_is_on_the_page_without_a_notice(html: str) -> None:
         "verdicts",
         "accuracy_against_cost",
         "averages",
+        "training",
         "costs",
         "per_image",
         "environment",
@@ -117,16 +121,24 @@ def test_internal_links_lead_somewhere(html: str) -> None:
 
 
 def test_same_tables_give_the_same_bytes(
-    html: str, results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame
+    html: str,
+    results: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    runs: pd.DataFrame,
+    trainings: pd.DataFrame,
 ) -> None:
-    assert page.render("SRCNN, re-measured", results, verdicts, runs) == html
+    assert page.render("SRCNN, re-measured", results, verdicts, runs, trainings) == html
 
 
 def test_other_values_give_another_page(
-    html: str, results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame
+    html: str,
+    results: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    runs: pd.DataFrame,
+    trainings: pd.DataFrame,
 ) -> None:
     moved = results.assign(value=results["value"] + 0.01)
-    assert page.render("SRCNN, re-measured", moved, verdicts, runs) != html
+    assert page.render("SRCNN, re-measured", moved, verdicts, runs, trainings) != html
 
 
 def test_nan_is_never_shown(html: str) -> None:
@@ -140,7 +152,7 @@ def test_missing_texts_are_not_shown_as_nan(
 ) -> None:
     row = a_result(method="bicubic", dataset="set5", quantity="psnr_y", value=33.66, unit="dB")
     holes = as_results(row | {"weights": None, "note": math.nan, "protocol": None, "image": None})
-    found = Page(page.render("holes", holes, no_verdicts, runs))
+    found = Page(page.render("holes", holes, no_verdicts, runs, NOTHING))
     assert "33.66" in found.visible
     assert re.search(r"\b(nan|None)\b", found.visible) is None
 
@@ -162,7 +174,7 @@ def test_every_reason_is_both_listed_and_in_a_tooltip(html: str, verdicts: pd.Da
 
 
 def test_hostile_names_are_escaped(
-    results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame
+    results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame, trainings: pd.DataFrame
 ) -> None:
     evil = "<script>alert('x')</script>\"onload=\"y$\\frac{1}$&amp;"
     tables = [
@@ -173,6 +185,11 @@ def test_hostile_names_are_escaped(
         ),
         verdicts.assign(label=evil, reason=evil, title=evil, source=evil, printed=evil),
         runs.assign(value=evil),
+        trainings.assign(
+            method=evil,
+            weights=evil,
+            value=trainings["value"].where(~trainings["key"].isin(("recipe", "device")), evil),
+        ),
     ]
     html = page.render(evil, *tables)
     found = Page(html)
@@ -186,14 +203,14 @@ def test_hostile_names_are_escaped(
 def test_page_without_verdicts_says_what_was_measured(
     results: pd.DataFrame, no_verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
-    html = page.render("no paper", results, no_verdicts, runs)
+    html = page.render("no paper", results, no_verdicts, runs, NOTHING)
     assert 'id="verdicts"' not in html
     expected = "Measured: 5 methods (nearest, bicubic, k-svd, srcnn-9-1-5, sc) on 1 dataset (set5)"
     assert expected in Page(html).visible
 
 
 def test_page_of_empty_tables_says_that_nothing_was_measured() -> None:
-    html = page.render("empty", pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+    html = page.render("empty", NOTHING, NOTHING, NOTHING, NOTHING)
     assert 'class="notice"' not in html
     assert "Nothing was measured." in Page(html).visible
 
@@ -202,7 +219,7 @@ def test_table_that_lacks_a_column_is_refused(
     results: pd.DataFrame, no_verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
     with pytest.raises(ValueError, match="results lacks the columns run, note; it has method"):
-        page.render("short", results.drop(columns=["run", "note"]), no_verdicts, runs)
+        page.render("short", results.drop(columns=["run", "note"]), no_verdicts, runs, NOTHING)
 
 
 def test_one_method_at_one_scale_makes_a_page(
@@ -213,7 +230,7 @@ def test_one_method_at_one_scale_makes_a_page(
         a_result(**on_set, quantity="psnr_y", value=36.34, unit="dB"),
         a_result(method="srcnn", quantity="multiplies_per_input_px", value=0.032128, unit="M"),
     )
-    html = page.render("one", one, no_verdicts, runs)
+    html = page.render("one", one, no_verdicts, runs, NOTHING)
     assert 'class="notice"' not in html
     assert html.count("<svg") == 1
     assert "36.34" in Page(html).visible
@@ -223,7 +240,7 @@ def test_long_names_make_a_page(
     results: pd.DataFrame, no_verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
     long = results.assign(method=results["method"] + "-with-a-very-long-name" * 12)
-    html = page.render("long", long, no_verdicts, runs)
+    html = page.render("long", long, no_verdicts, runs, NOTHING)
     assert 'class="notice"' not in html
     assert long["method"].iloc[0] in Page(html).visible
 
@@ -240,7 +257,9 @@ def test_unknown_quantities_are_shown(
         a_result(method="edsr", dataset="set5", quantity="colour_error", value=1.25),
         a_result(method="edsr", dataset="set5", image="baby", quantity="blur", value=0.125),
     )
-    found = Page(page.render("more", pd.concat([results, extra]), no_verdicts, runs)).visible
+    found = Page(
+        page.render("more", pd.concat([results, extra]), no_verdicts, runs, NOTHING)
+    ).visible
     for shown in ("joules per image, J", "12.5", "colour error", "1.25", "blur", "0.125"):
         assert shown in found
 
@@ -258,7 +277,7 @@ def test_a_file_dropped_into_the_folder_is_a_section(
         "def render(tables):\n"
         "    return f'<p>{Count(len(tables.results)).number} results</p>'\n"
     )
-    found = Page(page.render("new", results, verdicts, runs))
+    found = Page(page.render("new", results, verdicts, runs, NOTHING))
     ids = [a["id"] for tag, a in found.elements if tag == "section"]
     assert ids[:3] == ["summary", "colours", "verdicts"]
     assert f"Colours & more {len(results)} results" in found.visible
@@ -290,9 +309,9 @@ def test_a_broken_section_breaks_only_itself(
     source: str,
     notice: str,
 ) -> None:
-    before = page.render("page", results, verdicts, runs)
+    before = page.render("page", results, verdicts, runs, NOTHING)
     (folder / "broken.py").write_text(source)
-    after = page.render("page", results, verdicts, runs)
+    after = page.render("page", results, verdicts, runs, NOTHING)
     assert f"The section in broken.py could not be shown: {notice}" in Page(after).visible
     assert after.count('class="notice"') == 1
     for section in re.findall(r"<section id=.*?</section>", before, re.DOTALL):
@@ -303,4 +322,4 @@ def test_a_section_with_nothing_to_say_is_left_out(
     folder: Path, results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
     (folder / "silent.py").write_text("TITLE, ORDER = 'S', 5\ndef render(tables): return None")
-    assert "silent" not in page.render("page", results, verdicts, runs)
+    assert "silent" not in page.render("page", results, verdicts, runs, NOTHING)

@@ -132,7 +132,7 @@ def test_label_keeps_off_the_line_where_there_is_room() -> None:
     spot, size, inside = (100.0, 100.0), (30.0, 10.0), (0.0, 0.0, 400.0, 400.0)
     right = placed([spot], [size], inside)[0]
     assert right[0] > spot[0]
-    assert placed([spot], [size], inside, [spot, (300.0, 100.0)])[0] != right
+    assert placed([spot], [size], inside, [[spot, (300.0, 100.0)]])[0] != right
 
 
 def test_shortened_names_hold_nothing_that_breaks_svg() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+import json
 import math
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from reports.sections import (
     inference,
     per_image,
     summary,
+    training,
     verdicts,
 )
 from reports.tables import Tables, clean
@@ -41,11 +43,11 @@ def table_lines(fragment: str | None) -> list[str]:
 
 
 def of(results: pd.DataFrame, runs: pd.DataFrame = NOTHING) -> Tables:
-    return clean(results, NOTHING, runs)
+    return clean(results, NOTHING, runs, NOTHING)
 
 
 def judged(found: pd.DataFrame) -> Tables:
-    return clean(NOTHING, found, NOTHING)
+    return clean(NOTHING, found, NOTHING, NOTHING)
 
 
 def test_summary_counts_the_verdicts(verdicts: pd.DataFrame) -> None:
@@ -345,3 +347,102 @@ def test_weights_have_a_line_each_in_the_same_time(
         f"srcnn imagenet {TIMES}2 fp32 0.500 36.50",
         f"srcnn {TIMES}2 bf16 0.250 {DASH}",
     ]
+
+
+def trained(found: pd.DataFrame, results: pd.DataFrame = NOTHING) -> Tables:
+    return clean(results, NOTHING, NOTHING, found)
+
+
+def test_training_has_a_row_for_each_file_of_weights(trainings: pd.DataFrame) -> None:
+    fragment = training.render(trained(trainings)) or ""
+    head, network, classical = table_lines(fragment.partition("<details>")[0])
+    assert head == ("weights of scale recipe data updates of the recipe time device seed PSNR, dB")
+    assert network == (
+        f"1 srcnn-9-1-5, srcnn-9-1-5+ ours.safetensors {TIMES}3 short this project t91, bsds200 "
+        "600 2,000 93.8 s EPYC 9654, 1 thread 7 31.57 set5, srcnn2014"
+    )
+    assert classical == (
+        f"2 k-svd t91 {TIMES}2 t91 this project t91, bsds200 {DASH} {DASH} 93.8 s "
+        f"EPYC 9654, 1 thread 7 {DASH}"
+    )
+
+
+def test_training_draws_only_what_has_a_curve(
+    trainings: pd.DataFrame, a_training: MakeTable
+) -> None:
+    fragment = training.render(trained(trainings)) or ""
+    loss, psnr = re.findall(r'aria-label="([^"]*) against updates\. ([^"]*)"', fragment)
+    assert loss == (
+        f"Loss l2, {TIMES}3: loss",
+        "1 srcnn-9-1-5 from 0.01000 at 1 to 0.002000 at 600.",
+    )
+    assert psnr == (
+        f"set5, srcnn2014, {TIMES}3: PSNR, dB",
+        "1 srcnn-9-1-5 from 31.00 at 300 to 31.57 at 600.",
+    )
+    assert fragment.count("swatch") == 1
+    assert "<svg" not in (training.render(trained(a_training(("c" * 64, "gr", "t91", 2)))) or "")
+
+
+def test_training_of_the_best_on_the_way_counts_the_updates_that_it_has(
+    a_training: MakeTable,
+) -> None:
+    curve = [{"update": 300, "loss": 0.1, "psnr": 30.0}]
+    found = a_training(("c" * 64, "espcn", "espcn.best.safetensors", 3), curve)
+    assert " 300 2,000 " in table_lines(training.render(trained(found)))[1]
+
+
+def test_stand_in_features_are_said_above_the_table(a_training: MakeTable) -> None:
+    curve = [{"update": 9, "loss": 0.1}]
+    name = ("c" * 64, "srgan", "srgan.safetensors", 4)
+    for features, count in (("squeezenet1.1:fire5, a stand-in for VGG", 1), ("vgg19:relu5_4", 0)):
+        fragment = training.render(trained(a_training(name, curve, features=features))) or ""
+        assert fragment.count('class="notice"') == count
+        assert f"features: {features}" in table_lines(fragment)[1]
+    assert training.render(trained(NOTHING)) is None
+
+
+def test_losses_of_other_kinds_and_other_scales_have_panels_of_their_own(
+    a_training: MakeTable,
+) -> None:
+    curve = [{"update": 1, "loss": 0.1, "psnr": 30.0}, {"update": 9, "loss": 0.1, "psnr": 31.0}]
+    l1 = json.dumps({"loss": "l1"})
+    found = pd.concat(
+        [
+            a_training(("a" * 64, "vdsr", "", 3), curve),
+            a_training(("b" * 64, "edsr", "", 3), curve, **{"recipe settings": l1}),
+            a_training(("c" * 64, "edsr", "", 2), curve, **{"validated on": "set14"}),
+        ]
+    )
+    fragment = training.render(trained(found)) or ""
+    titles = re.findall(r'aria-label="([^":]*): [^"]*against updates', fragment)
+    assert titles == [
+        f"Loss l2, {TIMES}2",
+        f"set14, srcnn2014, {TIMES}2",
+        f"Loss l2, {TIMES}3",
+        f"Loss l1, {TIMES}3",
+        f"set5, srcnn2014, {TIMES}3",
+    ]
+
+
+def test_a_network_has_one_colour_in_its_row_and_in_every_panel(a_training: MakeTable) -> None:
+    curve = [{"update": 1, "loss": 0.1, "psnr": 30.0}, {"update": 9, "loss": 0.1, "psnr": 31.0}]
+    names = ("a", "b", "c")
+    found = pd.concat([a_training((name * 64, name, "", 2), curve) for name in names])
+    fragment = training.render(trained(found)) or ""
+    rows = re.findall(r"border-top-color: var\((--hue-\d)\)", fragment)
+    assert rows == ["--hue-0", "--hue-1", "--hue-2"]
+    for panel in re.findall(r"<svg.*?</svg>", fragment, re.DOTALL):
+        drawn = dict(re.findall(r"fill: var\((--hue-\d)\)[^>]*>(\d) \w<", panel))
+        assert drawn == {"--hue-0": "1", "--hue-1": "2", "--hue-2": "3"}
+
+
+def test_bicubic_lies_across_the_panel_of_its_scale_set_and_protocol(
+    trainings: pd.DataFrame, results: pd.DataFrame
+) -> None:
+    def names(found: pd.DataFrame) -> list[str]:
+        return re.findall(r">(bicubic)</text>", training.render(trained(trainings, found)) or "")
+
+    assert names(results) == ["bicubic"]
+    assert names(results[results["scale"] == 2]) == []
+    assert names(results.assign(protocol="edsr2017")) == []

@@ -13,12 +13,13 @@ from reports.tables import clean, latest
 
 Make = Callable[..., dict[str, Any]]
 MakeTable = Callable[..., pd.DataFrame]
+NOTHING = pd.DataFrame()
 
 
 def test_the_last_measurement_counts(a_result: Make, as_results: MakeTable) -> None:
     cell = {"method": "a", "quantity": "parameters"}
     twice = as_results(a_result(**cell, value=1.0), a_result(**cell, value=2.0, run="run-2"))
-    found = latest(clean(twice, pd.DataFrame(), pd.DataFrame()).results)
+    found = latest(clean(twice, NOTHING, NOTHING, NOTHING).results)
     assert found["value"].tolist() == [2.0]
 
 
@@ -28,20 +29,20 @@ def test_a_failure_does_not_hide_an_earlier_measurement(
     cell = {"method": "a", "quantity": "parameters"}
     failed = a_result(**cell, value=math.nan, note="out of memory", run="run-2")
     twice = as_results(a_result(**cell, value=1.0), failed)
-    found = latest(clean(twice, pd.DataFrame(), pd.DataFrame()).results)
+    found = latest(clean(twice, NOTHING, NOTHING, NOTHING).results)
     assert found["value"].tolist() == [1.0]
 
 
 def test_times_of_two_machines_are_two_cells(a_result: Make, as_results: MakeTable) -> None:
     cell = {"method": "a", "quantity": "seconds", "unit": "s"}
     twice = as_results(a_result(**cell, value=1.0), a_result(**cell, value=2.0, run="run-2"))
-    found = latest(clean(twice, pd.DataFrame(), pd.DataFrame()).results)
+    found = latest(clean(twice, NOTHING, NOTHING, NOTHING).results)
     assert found["value"].tolist() == [1.0, 2.0]
 
 
 def test_a_missing_scale_is_0(a_result: Make, as_results: MakeTable) -> None:
     row = as_results(a_result(method="a", scale=math.nan, quantity="parameters", value=1.0))
-    assert clean(row, pd.DataFrame(), pd.DataFrame()).results["scale"].tolist() == [0]
+    assert clean(row, NOTHING, NOTHING, NOTHING).results["scale"].tolist() == [0]
 
 
 @pytest.mark.parametrize(
