@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 
@@ -11,7 +12,7 @@ from rich import box
 from rich.table import Table
 from torch import nn
 
-from bench import compare, fetch
+from bench import compare, fetch, trained
 from bench.costs import multiplies
 from bench.fetch import RemoteFile
 from bench.graph import per_pixel, trace_growing
@@ -44,10 +45,37 @@ def print_card(method: Method) -> None:
         scales = " ".join(f"x{weights.scale}" for weights in shared)
         click.echo(f"  @{tag} {scales}{default}, {here}: {file.url}")
         click.echo(f"      SHA-256 {file.sha256}; licence: {shared[0].licence}")
+        if fetch.is_here(file):
+            _print_training(trained.facts_of(fetch.local_path(file)))
     if not method.weights:
         click.echo("  no published weights")
     for recipe in method.recipes:
         _print_recipe(method, recipe)
+
+
+def _print_training(facts: Mapping[str, str]) -> None:
+    """How weights were made that this project trained, and what they reach; else nothing."""
+    if not facts:
+        return
+    data = ", ".join(name for name, _ in json.loads(facts["data"]))
+    updates = f", {int(facts['updates']):,} updates" if "updates" in facts else ""
+    click.echo(
+        f"      learned by recipe {facts['recipe']} from {data}{updates}, in "
+        f"{float(facts['seconds']):.0f} s on {facts['threads']} threads of {facts['device']}"
+    )
+    reached = [
+        f"{key.removeprefix('psnr ')} {float(value):.2f} dB"
+        for key, value in sorted(facts.items())
+        if key.startswith("psnr ")
+    ]
+    if reached:
+        click.echo(f"      {', '.join(reached)}, by {facts['validated by']}")
+    rows = json.loads(facts.get("curve", "[]"))
+    curve = [
+        f"{row['psnr']:.2f} after {row['update']:,.0f}" for row in rows[:: len(rows) // 5 or 1]
+    ]
+    if curve:
+        click.echo(f"      on {facts['validated on']} {', '.join(curve)}")
 
 
 def _print_recipe(method: Method, recipe: Recipe) -> None:

@@ -93,7 +93,9 @@ class RemoteFile:
 
     @property
     def url(self) -> str:
-        """Public address."""
+        """Public address; of a file that is installed, its package and path."""
+        if self.origin.startswith("package:"):
+            return f"{self.origin}/{self.path}"
         if self.origin.startswith("https://"):
             return f"{self.origin}/{quote(self.path)}"
         repository, _, commit = self.origin.removeprefix("github:").partition("@")

@@ -542,6 +542,7 @@ def _found(
     saved: dict[str, Tensor] = {}
     if around.anew:
         files.checkpoint.unlink(missing_ok=True)
+        files.best.unlink(missing_ok=True)
     else:
         there = _read(files.weights)[0] if files.weights.is_file() else {}
         if there and not _differences(training.facts, there):

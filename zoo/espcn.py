@@ -6,15 +6,21 @@ Convolutional Neural Network, CVPR 2016, section 3 (f1, n1 = 5, 64; f2, n2 = 3, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from zoo.method import Method, Recipe, Settings
+from zoo.method import Method, Recipe, Settings, Weights
 from zoo.recipe import Descent
 
 NAMES = ("espcn",)
 
 _CITATION = "Shi et al., Real-Time Single Image and Video Super-Resolution, CVPR 2016"
+_LEARNED = {
+    3: "1ad2ae506f2930435e1c41202ad4db832946b02d0086cd3fbe0c1c6d37ce28a1",
+}
+"""SHA-256 of the weights in `weights/`."""
 _CVPR2016 = Descent(
     patch=17,
     stride=13,
@@ -46,7 +52,7 @@ _OURS = Descent(
     schedule="cosine",
     warmup=500,
     batch=32,
-    updates=60_000,
+    updates=40_000,
 )
 
 
@@ -77,6 +83,20 @@ def _multiplies(scale: int, settings: Settings) -> float:
     return float(25 * n1 + 9 * n1 * n2 + 9 * n2 * scale**2)
 
 
+def _learned() -> Iterator[Weights]:
+    """What this project trained, by its own recipe."""
+    for scale, sha256 in _LEARNED.items():
+        yield Weights(
+            tag="sisrbench",
+            scale=scale,
+            origin="package:zoo",
+            path=f"weights/espcn-x{scale}.safetensors",
+            sha256=sha256,
+            licence="as this project; learned from T91, 91 images for research",
+            citation=f"this project, the network of {_CITATION}",
+        )
+
+
 def method(name: str) -> Method:
     """The card of ESPCN; its authors published no weights."""
     return Method(
@@ -87,6 +107,8 @@ def method(name: str) -> Method:
         settings={"n1": 64, "n2": 32},
         build=_build,
         multiplies=_multiplies,
+        default_weights="sisrbench",
+        weights=tuple(_learned()),
         recipes=(
             Recipe(name="sisrbench", citation="this project", data=("t91",), learn=_OURS),
             Recipe(name="cvpr2016", citation=_CITATION, data=("t91",), learn=_CVPR2016),

@@ -243,8 +243,8 @@ def _is_spike(descent: Descent, value: Tensor, before: float) -> bool:
 def _refuse_infinite(loss: float, done: int, descent: Descent) -> None:
     if not math.isfinite(loss):
         raise InputError(
-            f"the loss is {loss} at update {done}; the last checkpoint is kept: give a smaller "
-            f"--set rate= (it is {descent.rate:g}), or --set clip='norm 0.4'"
+            f"the loss is {loss} at update {done}; the last checkpoint and the best weights are "
+            f"kept: give --set rate=, less than {descent.rate:g}, or --set clip='norm 0.4'"
         )
 
 

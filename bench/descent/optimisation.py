@@ -131,10 +131,11 @@ def clip(parameters: Iterable[nn.Parameter], text: str, rate: float) -> None:
             f"clip {text!r}; give 'norm LIMIT' or 'value LIMIT', with /rate or without"
         )
     limit = float(match[2]) / (rate if match[3] else 1.0)
+    given = list(parameters)
     if match[1] == "norm":
-        nn.utils.clip_grad_norm_(parameters, limit)
-    else:
-        nn.utils.clip_grad_value_(parameters, limit)
+        nn.utils.clip_grad_norm_(given, limit)
+    elif given:
+        nn.utils.clip_grad_value_(given, limit)
 
 
 def initialise(network: nn.Module, how: str, generator: torch.Generator) -> None:

@@ -2,7 +2,7 @@
 
 The folder is the registry: every file is measured, as `<file>_y` under a luma protocol and
 `<file>_rgb` under an RGB one. One that needs files from elsewhere names them as FILES, and their
-LICENCE; it is measured where it is asked for by name.
+LICENCE; it is measured where it is asked for by name, as is one that says `ASKED = True`.
 """
 
 from __future__ import annotations
@@ -72,15 +72,24 @@ def licence(name: str) -> str:
     return str(getattr(load(name), "LICENCE", ""))
 
 
+def is_asked(name: str) -> bool:
+    """Whether a metric is measured only where it is asked for, though it needs nothing.
+
+    Raises:
+        InputError: there is no such metric, or its file does not import.
+    """
+    return bool(getattr(load(name), "ASKED", False))
+
+
 def default_names() -> list[str]:
-    """Names of the metrics that need nothing from elsewhere, sorted.
+    """Names of the metrics that need nothing from elsewhere and are no special ones, sorted.
 
     Whether a file happens to be here does not matter, so that the same command measures the same.
 
     Raises:
         InputError: a metric's file does not import.
     """
-    return [name for name in names() if not files(name)]
+    return [name for name in names() if not files(name) and not is_asked(name)]
 
 
 def fetch_missing(name: str, progress: Progress) -> None:
