@@ -61,7 +61,7 @@ def _print_training(facts: Mapping[str, str]) -> None:
     updates = f", {int(facts['updates']):,} updates" if "updates" in facts else ""
     click.echo(
         f"      learned by recipe {facts['recipe']} from {data}{updates}, in "
-        f"{float(facts['seconds']):.0f} s on {facts['threads']} threads of {facts['device']}"
+        f"{float(facts['seconds']):.0f} s on {facts['device']}, threads: {facts['threads']}"
     )
     reached = [
         f"{key.removeprefix('psnr ')} {float(value):.2f} dB"
@@ -71,9 +71,8 @@ def _print_training(facts: Mapping[str, str]) -> None:
     if reached:
         click.echo(f"      {', '.join(reached)}, by {facts['validated by']}")
     rows = json.loads(facts.get("curve", "[]"))
-    curve = [
-        f"{row['psnr']:.2f} after {row['update']:,.0f}" for row in rows[:: len(rows) // 5 or 1]
-    ]
+    some = rows[-1 :: -(len(rows) // 5 or 1)][::-1]  # the last among them
+    curve = [f"{row['psnr']:.2f} after {row['update']:,.0f}" for row in some]
     if curve:
         click.echo(f"      on {facts['validated on']} {', '.join(curve)}")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 import zoo
-from bench import compare, datasets, metrics, plan, train
+from bench import compare, datasets, metrics, plan, train, weights
 from bench import protocol as protocols
 from bench.experiments import Arm, Claim, Experiment
 from bench.inference import DEFAULT
@@ -20,6 +20,7 @@ from bench.plan import Unit, Wish
 from bench.progress import Progress, Stages
 from bench.result import Result
 from zoo.errors import InputError
+from zoo.method import Recipe
 from zoo.recipe import Descent
 
 
@@ -32,38 +33,97 @@ class Trained:
     path: Path
 
 
+def check(experiment: Experiment) -> None:
+    """Refuse what cannot be trained or measured, before anything is.
+
+    Raises:
+        InputError: a method, scale, recipe, choice, dataset, protocol or quantity that there is
+            not, or a start that a recipe does not take.
+    """
+    rules = protocols.load(experiment.protocol)
+    for name in (*experiment.data, experiment.dataset):
+        datasets.check(name)
+    for arm in experiment.arms:
+        where = f"experiment {experiment.name}, arm {arm.name}"
+        try:
+            method, tag = zoo.load(arm.method)
+            plan.choose(method, weights.NONE, experiment.scale_of(arm))
+            recipe = _recipe(arm)
+            if tag or method.wrap is not None:
+                raise InputError(f"{arm.method} names weights or an ensemble; give the method")
+            if not arm.start:
+                train.start_of(method, recipe, "", experiment.scale_of(arm))
+            else:
+                _check_start(experiment, arm, recipe)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+    for claim in experiment.claims:
+        metric, _, channel = claim.quantity.rpartition("_")
+        metrics.load(metric)
+        if channel != rules.channel:
+            raise InputError(
+                f"experiment {experiment.name} claims {claim.quantity}, but protocol {rules.name} "
+                f"measures {metric}_{rules.channel}; claim that, or take another protocol"
+            )
+
+
+def _recipe(arm: Arm) -> Recipe:
+    """The arm's recipe, its choices made."""
+    method, _ = zoo.load(arm.method)
+    return train.changed(train.recipe_of(method, arm.recipe), arm.changes, with_lr=False)
+
+
+def _check_start(experiment: Experiment, arm: Arm, recipe: Recipe) -> None:
+    """Refuse a start from weights that the recipe does not take, before there are any.
+
+    Raises:
+        InputError: they are of another method or scale, or the recipe learns everything.
+    """
+    other = experiment.arm(arm.start)
+    given = (zoo.split(other.method)[0], experiment.scale_of(other))
+    wanted = (recipe.starts_from, recipe.starts_at or experiment.scale_of(arm))
+    if given != wanted:
+        takes = f"takes those of {wanted[0]} x{wanted[1]}" if wanted[0] else "learns everything"
+        raise InputError(
+            f"it starts from weights of {given[0]} x{given[1]}, but recipe {recipe.name} {takes}; "
+            "mend `start`"
+        )
+
+
 def train_arms(experiment: Experiment, around: train.Surroundings) -> list[Trained]:
     """Train every arm from every seed, or take what is trained already, below `around.out`.
 
     Raises:
         InputError: an arm that cannot be trained.
     """
+    check(experiment)
     progress, found = Progress(), []
-    rules = protocols.load(experiment.protocol)
+    data = tuple(datasets.load(name, progress) for name in experiment.data)
+    validation = train.Validation(
+        dataset=datasets.load(experiment.dataset, progress),
+        protocol=protocols.load(experiment.protocol),
+        every=0,
+    )
     for seed in range(experiment.seeds):
         paths: dict[str, Path] = {}
         for arm in experiment.arms:
             method, _ = zoo.load(arm.method)
-            scale = arm.scale or experiment.scale
-            recipe = train.changed(train.recipe_of(method, arm.recipe), arm.changes, with_lr=False)
+            recipe, scale = _recipe(arm), experiment.scale_of(arm)
             start = str(paths[arm.start]) if arm.start else ""
             training = train.Training(
                 method=method,
                 scale=scale,
                 recipe=recipe,
-                data=tuple(datasets.load(name, progress) for name in experiment.data),
+                data=data,
                 start=train.start_of(method, recipe, start, scale),
                 seed=seed,
                 changes=arm.changes,
             )
-            validation = train.Validation(
-                dataset=datasets.load(experiment.dataset, progress), protocol=rules, every=0
-            )
             Stages().say(f"{experiment.name}: {arm.name}, seed {seed}")
             place = around.out / "trained" / experiment.name / f"{arm.name}.seed{seed}"
             outcome = train.train(training, replace(around, out=place, validation=validation))
-            # under a name of its own, by which the Results of each seed are told apart
-            paths[arm.name] = place.with_name(f"{place.name}.safetensors")
+            # under a name of its own, by which the Results of each arm and seed are told apart
+            paths[arm.name] = place.parent / f"{experiment.name}.{place.name}.safetensors"
             shutil.copyfile(outcome.path, paths[arm.name])
             found.append(Trained(arm=arm, seed=seed, path=paths[arm.name]))
     return found
@@ -72,15 +132,19 @@ def train_arms(experiment: Experiment, around: train.Surroundings) -> list[Train
 def units_of(
     experiment: Experiment, trained: Iterable[Trained], around: train.Surroundings
 ) -> list[Unit]:
-    """What measures the arms at the experiment's scale, by its metrics."""
-    dataset = datasets.load(experiment.dataset, Progress())
+    """What measures the arms at the experiment's scale: the usual metrics, and those of claims."""
+    progress = Progress()
+    dataset = datasets.load(experiment.dataset, progress)
     rules = protocols.load(experiment.protocol)
     wishes = [
         Wish(zoo.load(one.arm.method)[0], str(one.path), experiment.scale, dataset, rules)
         for one in trained
-        if (one.arm.scale or experiment.scale) == experiment.scale
+        if experiment.scale_of(one.arm) == experiment.scale
     ]
-    wanted = sorted({*metrics.default_names(), *experiment.metrics})
+    claimed = {claim.quantity.rpartition("_")[0] for claim in experiment.claims}
+    for name in claimed:
+        metrics.fetch_missing(name, progress)
+    wanted = sorted({*metrics.default_names(), *claimed})
     return plan.accuracy_units(wishes, around.device, wanted, DEFAULT)
 
 
@@ -90,20 +154,20 @@ def verdicts(
     """A row a claim, of `compare.COLUMNS`: it holds where it does from every seed.
 
     `measured` is the mean difference over seeds, `tolerance` its standard deviation.
+
+    Raises:
+        InputError: what a claim is about was not measured.
     """
-    values = {
-        (found.weights, found.quantity): found.value
-        for found in measured
-        if not found.image and found.dataset == experiment.dataset
-    }
+    table = _measured(trained, measured)
     rows = []
     for claim in experiment.claims:
-        differences = list(_differences(claim, trained, values))
+        differences = _differences(claim, trained, table)
         mean = statistics.fmean(differences)
         spread = statistics.stdev(differences) if len(differences) > 1 else math.nan
         holds = all(difference > claim.above for difference in differences)
         unit = metrics.load(claim.quantity.rpartition("_")[0]).UNIT
         each = ", ".join(f"{difference:+.3f}" for difference in differences)
+        facts = (f"{each} {unit}".rstrip() + " by seed", budget(experiment, claim), experiment.note)
         rows.append(
             {
                 "table": experiment.name,
@@ -113,60 +177,63 @@ def verdicts(
                 "method": f"{claim.left} - {claim.right}",
                 "weights": "",
                 "scale": experiment.scale,
-                "dataset": experiment.dataset,
+                "dataset": table["dataset"].iloc[0],
                 "image": "",
                 "protocol": experiment.protocol,
                 "quantity": claim.quantity,
                 "unit": unit,
-                "printed": f"> {claim.above:g}",
+                "printed": f"> {claim.above:.3f}",  # as many digits as a difference is shown with
                 "claimed": claim.above,
                 "measured": mean,
                 "difference": mean - claim.above,
                 "tolerance": spread,
                 "verdict": "reproduced" if holds else "deviates",
-                "reason": f"{each} {unit} by seed; {budget(experiment, claim)}; {experiment.note}",
+                "reason": "; ".join(filter(None, facts)),
             }
         )
     return pd.DataFrame(rows, columns=list(compare.COLUMNS))
 
 
-def _differences(
-    claim: Claim, trained: Sequence[Trained], values: dict[tuple[str, str], float | None]
-) -> Iterator[float]:
-    paths = {(one.arm.name, one.seed): one.path.name for one in trained}
+def _measured(trained: Iterable[Trained], measured: Iterable[Result]) -> pd.DataFrame:
+    """The averages over images: dataset, arm, seed, quantity, value."""
+    known = {one.path.name: (one.arm.name, one.seed) for one in trained}
+    rows = [
+        (found.dataset, *known[found.weights], found.quantity, found.value)
+        for found in measured
+        if found.weights in known and found.dataset and not found.image
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "arm", "seed", "quantity", "value"])
+
+
+def _differences(claim: Claim, trained: Iterable[Trained], table: pd.DataFrame) -> list[float]:
+    """Left less right, by seed."""
+    rows = table[table["quantity"] == claim.quantity]
+    values = {(row.arm, row.seed): float(row.value) for row in rows.itertuples()}
+    found = []
     for seed in sorted({one.seed for one in trained}):
-        sides = [
-            values.get((paths[arm, seed], claim.quantity)) for arm in (claim.left, claim.right)
-        ]
-        if None in sides:
-            raise InputError(f"{claim.left} - {claim.right}: {claim.quantity} was not measured")
-        left, right = sides
-        yield (left or 0.0) - (right or 0.0)
+        for arm in (claim.left, claim.right):
+            if (arm, seed) not in values:
+                raise InputError(f"{claim.quantity} of {arm}, seed {seed}, was not measured")
+        found.append(values[claim.left, seed] - values[claim.right, seed])
+    return found
 
 
 def budget(experiment: Experiment, claim: Claim) -> str:
-    """How many updates the arms of a claim were given, in words."""
-    found = []
-    for arm in experiment.arms:
-        if arm.name in (claim.left, claim.right):
-            learn = train.changed(
-                train.recipe_of(zoo.load(arm.method)[0], arm.recipe), arm.changes, with_lr=False
-            ).learn
-            if isinstance(learn, Descent):
-                found.append(f"{learn.updates} updates of {arm.name}")
-    return ", ".join(found)
+    """How many updates the arms of a claim were given, in words; '' of what counts none."""
+    sides = [experiment.arm(name) for name in (claim.left, claim.right)]
+    return ", ".join(filter(None, (_updates(experiment, arm) for arm in sides)))
+
+
+def _updates(experiment: Experiment, arm: Arm) -> str:
+    learn = _recipe(arm).learn
+    own = f"{learn.updates} updates of {arm.name}" if isinstance(learn, Descent) else ""
+    before = _updates(experiment, experiment.arm(arm.start)) if arm.start else ""
+    return " after ".join(filter(None, (own, before)))
 
 
 def averages(
     experiment: Experiment, trained: Sequence[Trained], measured: Iterable[Result]
 ) -> pd.DataFrame:
     """By arm and quantity: mean, standard deviation, seeds."""
-    arms = {one.path.name: one.arm.name for one in trained}
-    rows = [
-        (arms[found.weights], found.quantity, found.value)
-        for found in measured
-        if found.weights in arms and not found.image and found.dataset == experiment.dataset
-    ]
-    table = pd.DataFrame(rows, columns=["arm", "quantity", "value"])
-    grouped = table.groupby(["arm", "quantity"], sort=False)["value"]
+    grouped = _measured(trained, measured).groupby(["arm", "quantity"], sort=False)["value"]
     return grouped.agg(["mean", "std", "count"]).reset_index()

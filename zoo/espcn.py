@@ -33,7 +33,7 @@ _CVPR2016 = Descent(
     batch=128,
     updates=600_000,
     silent={
-        "blur": "a Gaussian is stated, not its deviation; 1.0 HR pixel",
+        "degradation": "a Gaussian is stated, not its deviation; 1.0 HR pixel",
         "stride": "17 - (f - 1) summed over the layers, as the paper's formula gives it",
         "schedule": "0.01 to 0.0001 by how the loss improves, which no number states; three steps",
         "optimizer": "not stated; SGD with a momentum of 0.9",

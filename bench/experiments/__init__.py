@@ -7,6 +7,7 @@ may start from another's weights; a claim compares two of them, seed by seed. `t
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -92,15 +93,23 @@ def load(name: str) -> Experiment:
         written = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())}; mend the file") from error
-    lists = {
+    own = {
+        "name": name,
         "arms": tuple(_filled(Arm, arm, path) for arm in _tables(written, "arm", path)),
         "claims": tuple(_filled(Claim, claim, path) for claim in _tables(written, "claim", path)),
     }
-    found: Experiment = _filled(Experiment, {**written, **lists, "name": name}, path)
+    clash = [key for key in own if key in written]
+    if clash:
+        raise InputError(f"{path}, experiment: surplus {', '.join(clash)}; mend the file")
+    found: Experiment = _filled(Experiment, {**written, **own}, path)
     if found.seeds < 1:
         raise InputError(f"{path}: seeds = {found.seeds}; give at least 1")
     known: list[str] = []
     for arm in found.arms:
+        if not re.fullmatch(r"[\w.,=-]+", arm.name):
+            raise InputError(
+                f"{path}: {arm.name!r} names files; take letters, digits, and any of _ . , = -"
+            )
         if arm.start and arm.start not in known:
             raise InputError(f"{path}: arm {arm.name} starts from {arm.start!r}, no arm before it")
         if arm.name in known:
