@@ -19,7 +19,7 @@ from bench.inference import DEFAULT
 from bench.plan import Unit, Wish
 from bench.progress import Progress, Stages
 from bench.result import Result
-from zoo.errors import InputError
+from zoo.errors import InputError, unknown
 from zoo.method import Recipe
 from zoo.recipe import Descent
 
@@ -58,8 +58,9 @@ def check(experiment: Experiment) -> None:
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
     for claim in experiment.claims:
+        if claim.quantity not in metrics.quantities():
+            raise unknown("quantity", claim.quantity, metrics.quantities())
         metric, _, channel = claim.quantity.rpartition("_")
-        metrics.load(metric)
         if channel != rules.channel:
             raise InputError(
                 f"experiment {experiment.name} claims {claim.quantity}, but protocol {rules.name} "
@@ -109,13 +110,17 @@ def train_arms(experiment: Experiment, around: train.Surroundings) -> list[Train
         for arm in experiment.arms:
             method, _ = zoo.load(arm.method)
             recipe, scale = _recipe(arm), experiment.scale_of(arm)
-            start = str(paths[arm.start]) if arm.start else ""
+            start = None
+            if arm.start:
+                other, _ = zoo.load(experiment.arm(arm.start).method)
+                at = recipe.starts_at or scale
+                start = train.Start(other, plan.choose(other, str(paths[arm.start]), at))
             training = train.Training(
                 method=method,
                 scale=scale,
                 recipe=recipe,
                 data=data,
-                start=train.start_of(method, recipe, start, scale),
+                start=start,
                 seed=seed,
                 changes=arm.changes,
             )
@@ -208,7 +213,7 @@ def _measured(trained: Iterable[Trained], measured: Iterable[Result]) -> pd.Data
 def _differences(claim: Claim, trained: Iterable[Trained], table: pd.DataFrame) -> list[float]:
     """Left less right, by seed."""
     rows = table[table["quantity"] == claim.quantity]
-    values = {(row.arm, row.seed): float(row.value) for row in rows.itertuples()}
+    values = rows.set_index(["arm", "seed"])["value"].to_dict()
     found = []
     for seed in sorted({one.seed for one in trained}):
         for arm in (claim.left, claim.right):

@@ -7,7 +7,7 @@ The authors' demo code convolves each layer on replicate-padded input, so the si
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,10 @@ _OURS = Descent(
     batch=12,
     updates=15_000,
 )
+_LEARNED = {
+    3: "04873c7eaf97e6b52656c8c70752d7c168ef9d78c7435a402e55285c405c1113",
+}
+"""SHA-256 of the weights of 9-1-5 in `weights/`, which this project trained."""
 _FOLDERS = {"91": "91 images", "imagenet": "ImageNet"}
 
 
@@ -185,8 +189,16 @@ def method(name: str) -> Method:
         ),
         convert=from_mat,
         default_weights="91" if name == "srcnn-9-1-5" else "imagenet",
-        weights=tuple(
-            Weights(
+        weights=tuple(_weights(name)),
+    )
+
+
+def _weights(name: str) -> Iterator[Weights]:
+    """The authors' weights, and those that this project trained by its own recipe."""
+    f1, f2, f3 = name.split("-")[1:]
+    for (owner, tag, scale), sha256 in _PUBLISHED.items():
+        if owner == name:
+            yield Weights(
                 tag=tag,
                 scale=scale,
                 origin="github:WangDequan/SRCNN@85679e2ef74e058a1f1e79fe6ba349e93f1ee8ea",
@@ -195,7 +207,14 @@ def method(name: str) -> Method:
                 licence="academic use only, by the authors' readme",
                 citation=_ECCV if tag == "91" else _TPAMI,
             )
-            for (owner, tag, scale), sha256 in _PUBLISHED.items()
-            if owner == name
-        ),
-    )
+    for scale, sha256 in _LEARNED.items():
+        if name == "srcnn-9-1-5":
+            yield Weights(
+                tag="sisrbench",
+                scale=scale,
+                origin="package:zoo",
+                path=f"weights/{name}-x{scale}.safetensors",
+                sha256=sha256,
+                licence="as this project; learned from T91, 91 images for research",
+                citation=f"this project, the network of {_ECCV}",
+            )

@@ -182,10 +182,14 @@ def flat(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
 
 
 def restore(optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor], prefix: str) -> None:
-    """Put back what `flat` gave."""
+    """Put back what `flat` gave, each moment laid out as its parameter, as fused steps expect."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in saved.items():
         if key.startswith(prefix):
             number, _, name = key.removeprefix(prefix).partition(".")
             state.setdefault(int(number), {})[name] = value.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
