@@ -9,7 +9,6 @@ continues the one and is done at the other; anything else is refused.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -25,13 +24,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 import zoo
-from bench import fetch, images, machine, metrics, weights
+from bench import checkpoint, fetch, images, machine, metrics, weights
 from bench.datasets import Dataset, ImageFile
 from bench.descent import Course, degradations, descend, features, losses, optimisation
 from bench.descent.feed import Picture, refuse_small
@@ -325,89 +322,6 @@ class Validation:
         return judged
 
 
-# Files that say what they were made from
-
-
-def _file_of(state: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
-    """A safetensors file of tensors and facts, to which a hash of the tensors is added."""
-    own = {  # none may share memory
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in state.items()
-    }
-    return safetensors.torch.save(own, {**facts, "tensors": _sha256_of(own)})
-
-
-def _sha256_of(state: dict[str, Tensor]) -> str:
-    return hashlib.sha256(safetensors.torch.save(state)).hexdigest()
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Facts and tensors of a file that `_file_of` made.
-
-    Raises:
-        InputError: it is damaged, or another's.
-    """
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        whole = facts.get("tensors") == _sha256_of(state)
-    except Exception:  # a damaged file makes the reader raise nearly anything
-        whole = False
-    if not whole:
-        raise InputError(
-            f"{path} is damaged, or was not written by sisrbench train; give another --out, or "
-            "--anew to start again in its place"
-        )
-    return facts, state
-
-
-def _differences(asked: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
-    """What a file was made from that is not what is asked for, in words."""
-    found = []
-    for key, text in asked.items():
-        if there.get(key) == text:
-            continue
-        ours, theirs = _parsed(text), _parsed(there.get(key, ""))
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            both = [(f"{key} {k}", theirs.get(k, ""), ours.get(k, "")) for k in {**theirs, **ours}]
-        else:
-            both = [(key, theirs, ours)]
-        found += [f"{what} {_short(a)[:60]}, not {_short(b)[:60]}" for what, a, b in both if a != b]
-    return found
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _short(value: Any) -> str:
-    """A fact for people: lists with spaces, hashes by their first digits."""
-    if isinstance(value, list):
-        return " ".join(map(_short, value)) or "none"
-    text = str(value)
-    is_hash = len(text) == 64 and set(text) <= set("0123456789abcdef")
-    return text[:12] if is_hash else text or "none"
-
-
-def _refuse_other(path: Path, asked: Mapping[str, str], there: Mapping[str, str]) -> None:
-    """Refuse a file that was made from anything else than what is asked for.
-
-    Raises:
-        InputError: it was; what differs, first things first.
-    """
-    found = _differences(asked, there)
-    if found:
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        raise InputError(
-            f"{path} was made with {'; '.join(found[:3])}{more}; give another --out, or --anew to "
-            "start again in its place"
-        )
-
-
 # Learning
 
 
@@ -513,7 +427,7 @@ def train(training: Training, around: Surroundings) -> Outcome:
         raise
     files = _Files(around.out, training.name)
     state = _fitted(training, learned, files.weights)
-    write_whole({files.weights: _file_of(state, _provenance(training, record, around))})
+    write_whole({files.weights: checkpoint.file_of(state, _provenance(training, record, around))})
     files.checkpoint.unlink(missing_ok=True)
     return Outcome(path=files.weights, computed=True)
 
@@ -544,15 +458,15 @@ def _found(
         files.checkpoint.unlink(missing_ok=True)
         files.best.unlink(missing_ok=True)
     else:
-        there = _read(files.weights)[0] if files.weights.is_file() else {}
-        if there and not _differences(training.facts, there):
+        there = checkpoint.read(files.weights)[0] if files.weights.is_file() else {}
+        if there and not checkpoint.differences(training.facts, there):
             return None, {}
         if files.checkpoint.is_file():
-            past, saved = _read(files.checkpoint)
-            _refuse_other(files.checkpoint, training.facts, past)
+            past, saved = checkpoint.read(files.checkpoint)
+            checkpoint.refuse_other(files.checkpoint, training.facts, past)
             stages.say(f"{training.name} continues at: {past['at']}")
         elif there:
-            _refuse_other(files.weights, training.facts, there)
+            checkpoint.refuse_other(files.weights, training.facts, there)
     for path in (files.weights, files.checkpoint, files.best):
         for left in around.out.glob(f".{path.name}.*"):  # by a process that was killed in writing
             left.unlink(missing_ok=True)
@@ -606,12 +520,12 @@ def _learn(
                 log.write(record.row(step.figures))
             if step.learned:
                 facts = _provenance(training, record, around)
-                write_whole({files.best: _file_of(step.learned, facts)})
+                write_whole({files.best: checkpoint.file_of(step.learned, facts)})
             due = step.done >= step.total or time.monotonic() - written >= around.every
             if due or stop.is_set():
                 at = {"at": f"{step.stage}, {step.done} of {step.total}"}
                 facts = training.facts | record.facts() | at
-                write_whole({files.checkpoint: _file_of(step.state, facts)})
+                write_whole({files.checkpoint: checkpoint.file_of(step.state, facts)})
                 written = time.monotonic()
             if stop.is_set():
                 raise KeyboardInterrupt

@@ -85,8 +85,8 @@ class Recipe:
     learn: Callable[[Lesson], Generator[Step, None, dict[str, Tensor]]] | Descent
     """Yields its steps and returns the module's state dict; or what gradient descent is to do."""
     settings: Settings = field(default_factory=dict)
-    """Every number that the source states, or that was taken where it is silent; of gradient
-    descent, what its source does otherwise than it does here."""
+    """Every number that the source states, or that was taken where it is silent; none of gradient
+    descent, whose choices are in it."""
     starts_from: str = ""
     """Method whose weights it may start from; empty where none."""
     needs_start: bool = False
