@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Picture
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, laplace
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from bench import fetch, metrics, weights
 from bench.fetch import FetchError, RemoteFile
-from bench.metrics import alex, psnr, ssim
+from bench.metrics import alex, detail, psnr, ssim
 from bench.progress import Progress
 from bench.protocol import Protocol, load
 from zoo.errors import InputError
@@ -184,7 +184,7 @@ def test_ssim_of_constant_images_by_hand() -> None:
 
 
 @pytest.mark.parametrize("protocol", [PLANAR, VOLUME], ids=["2-D", "3-D"])
-@pytest.mark.parametrize("name", metrics.names())
+@pytest.mark.parametrize("name", [name for name in metrics.names() if name != "detail"])
 def test_metric_is_symmetric(name: str, protocol: Protocol) -> None:
     hr, sr = (planes(image) for image in pair(17, 23, 3, 3, smooth=False))
     there = metrics.load(name).measure(sr, hr, protocol)
@@ -192,7 +192,9 @@ def test_metric_is_symmetric(name: str, protocol: Protocol) -> None:
 
 
 @pytest.mark.parametrize("protocol", [PLANAR, VOLUME], ids=["2-D", "3-D"])
-@pytest.mark.parametrize(("name", "best"), [("psnr", math.inf), ("ssim", 1.0), ("alex", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "best"), [("psnr", math.inf), ("ssim", 1.0), ("alex", 1.0), ("detail", 1.0)]
+)
 def test_identical_images_give_the_best_value(name: str, best: float, protocol: Protocol) -> None:
     hr = planes(pair(17, 23, 3, 4, smooth=False)[0])
     assert metrics.load(name).measure(hr.clone(), hr, protocol) == best
@@ -229,6 +231,68 @@ def test_unknown_metric_suggests_the_nearest() -> None:
 def test_quantities_are_every_metric_of_every_channel() -> None:
     assert {"psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb"} <= metrics.quantities()
     assert {"alex_y", "alex_rgb"} <= metrics.quantities()
+
+
+# Detail
+
+
+def laplacian(image: Image) -> float:
+    """Mean absolute Laplacian of (H, W, C) by SciPy, edges left out."""
+    planes = [laplace(image[..., c])[1:-1, 1:-1] for c in range(image.shape[2])]
+    return float(np.abs(np.stack(planes)).mean())
+
+
+@exact
+@given(pairs)
+def test_detail_is_the_ratio_of_scipys_laplacians(images: tuple[Image, Image]) -> None:
+    hr, sr = images
+    ours = detail.measure(planes(sr), planes(hr), PLANAR)
+    assert ours == pytest.approx(laplacian(sr) / laplacian(hr), rel=1e-12)
+
+
+def test_detail_by_hand() -> None:
+    hr, sr = torch.zeros(1, 3, 4).double(), torch.zeros(1, 3, 4).double()
+    hr[0, 1, 1] = 10  # Laplacian -40 there, 10 at the other inner pixel
+    sr[0, 1, 1], sr[0, 0, 2] = 10, 20  # and 30 where 20 more are above it
+    assert detail.measure(sr, hr, PLANAR) == (40 + 30) / (40 + 10)
+
+
+def test_detail_of_a_ramp_is_none() -> None:
+    ramp = torch.arange(7.0).double().expand(1, 5, 7)
+    assert detail.measure(ramp, planes(pair(5, 7, 1, 1, smooth=False)[0]), PLANAR) == 0
+
+
+def test_blurring_takes_detail_and_noise_gives_more() -> None:
+    hr, noisy = pair(40, 45, 3, 2, smooth=True)
+    values = [
+        detail.measure(planes(gaussian_filter(hr, (sigma, sigma, 0))), planes(hr), PLANAR)
+        for sigma in (2.0, 1.0, 0.5)
+    ]
+    assert values == sorted(values)
+    assert values[-1] < 1 < detail.measure(planes(noisy), planes(hr), PLANAR)
+
+
+def test_detail_beside_none_is_one_or_infinite() -> None:
+    flat, grain = torch.full((1, 5, 5), 70.0).double(), torch.zeros(1, 5, 5).double()
+    grain[0, 2, 2] = 1
+    assert detail.measure(flat / 2, flat, PLANAR) == 1
+    assert detail.measure(grain, flat, PLANAR) == math.inf
+    assert detail.measure(flat, grain, PLANAR) == 0
+
+
+def test_detail_needs_three_pixels_each_way() -> None:
+    image = torch.zeros(1, 3, 9).double()
+    assert detail.measure(image, image, PLANAR) == 1
+    with pytest.raises(InputError, match="9x2 px are left to compare; detail needs 3x3"):
+        detail.measure(image[:, :2], image[:, :2], PLANAR)
+
+
+def test_detail_is_measured_only_where_it_is_asked_for() -> None:
+    assert metrics.is_asked("detail")
+    assert not metrics.is_asked("psnr")
+    assert "detail" not in metrics.default_names()
+    assert metrics.available([], Progress())[0] == metrics.default_names()
+    assert "detail" in metrics.available(["detail"], Progress())[0]
 
 
 # ALEX
@@ -431,7 +495,8 @@ def test_metric_whose_file_changed_is_refused(
 
 
 def test_default_metrics_need_nothing_from_elsewhere() -> None:
-    assert metrics.default_names() == [name for name in metrics.names() if name != "alex"]
+    special = ("alex", "detail")
+    assert metrics.default_names() == [name for name in metrics.names() if name not in special]
     assert {"psnr", "ssim"} <= set(metrics.default_names())
     assert metrics.files("psnr") == ()
     assert metrics.licence("psnr") == ""
@@ -439,7 +504,7 @@ def test_default_metrics_need_nothing_from_elsewhere() -> None:
 
 
 def test_wanted_metric_is_available_where_its_file_can_be_had() -> None:
-    assert metrics.available(["alex", "psnr"], Progress()) == (metrics.names(), {})
+    assert metrics.available(["alex", "detail", "psnr"], Progress()) == (metrics.names(), {})
     assert metrics.available([], Progress()) == (metrics.default_names(), {})
 
 
