@@ -128,7 +128,7 @@ def command() -> None:
     "metric_names",
     multiple=True,
     metavar="NAME",
-    help="Only this metric; may be repeated.  [default: all that need no download]",
+    help="Only this metric; may be repeated.  [default: all but those that say they are asked for]",
 )
 @options.inference
 @options.measuring
@@ -204,6 +204,7 @@ def run(
     help="Judge by weights that `train` left there, where it has the method and scale.",
 )
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a cell deviates.")
+@click.option("--anew", is_flag=True, help="Train an experiment's arms again, in place of those.")
 @options.inference
 @options.measuring
 def reproduce(
@@ -211,6 +212,7 @@ def reproduce(
     protocol_name: str | None,
     trained_folder: Path | None,
     strict: bool,
+    anew: bool,
     device: str,
     out: Path,
     threads: int | None,
@@ -239,9 +241,16 @@ def reproduce(
         out=out,
         device=used,
         every=60,
-        anew=False,
+        anew=anew,
         command=shlex.join(["sisrbench", *sys.argv[1:]]),
     )
+    if tried and (rules is not None or inference != Inference()):
+        raise InputError(
+            "an experiment is measured by its own protocol, in 32 bits and whole images; leave out "
+            "--protocol and the ways to run a network"
+        )
+    for experiment in tried:
+        trial.check(experiment)
     trials = [trial.train_arms(experiment, around) for experiment in tried]
     reproduction = Reproduction(loaded, rules, used, repeat, inference, progress, ours)
     if ours and not reproduction.stand_ins:
@@ -264,8 +273,15 @@ def reproduce(
 
 
 def _is_experiment(name: str) -> bool:
-    """Whether a table's name is that of an experiment; a name that is neither is a table's."""
-    return name in experiments.names()
+    """Whether a name is an experiment's, and not a paper table's.
+
+    Raises:
+        InputError: it is neither's.
+    """
+    tried, tables = experiments.names(), published.names()
+    if name not in tried and name not in tables:
+        raise unknown("table or experiment", name, [*tables, *tried])
+    return name in tried
 
 
 @command.command(name="cost")

@@ -16,7 +16,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("zoo", "bench", "reports")
-EXAMPLE = re.compile(r"^`([\w/.]+)`:\n\n```(?:python|csv)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLE = re.compile(
+    r"^`([\w/.]+)`:\n\n```(?:python|csv|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def _examples() -> dict[str, str]:
@@ -28,7 +30,7 @@ def _hashes(root: Path) -> dict[str, str]:
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for package in PACKAGES
         for path in (root / package).rglob("*")
-        if path.suffix in (".py", ".csv", ".j2")
+        if path.suffix in (".py", ".csv", ".toml", ".j2")
     }
 
 
@@ -73,6 +75,7 @@ def test_there_is_an_example_of_everything() -> None:
     assert folders == {
         "zoo",
         "bench/datasets",
+        "bench/experiments",
         "bench/published",
         "bench/metrics",
         "bench/costs",
@@ -106,3 +109,10 @@ def test_the_added_table_gets_its_verdicts(checkout: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert re.search(r"doe2026_table1\s+1\s+1\s+0\s+0", done.stdout)
     assert "deviates: Ours demo x2 average psnr_y 99.99" in done.stdout
+
+
+def test_the_added_experiment_is_trained_and_judged(checkout: Path) -> None:
+    done = _command(checkout, "reproduce", "doe2026_rate", "--threads", "1", "--out", "tried")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"reproduced: Ten updates from interpolation .*: \+\d", done.stdout)
+    assert "10 updates of slow, 10 updates of fast; slim" in done.stdout
