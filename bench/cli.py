@@ -52,7 +52,15 @@ from zoo.errors import InputError, one_line, unknown
 from zoo.recipe import Descent
 from zoo.resample import round_half_up
 
-DEMO_METHODS = ("nearest", "bilinear", "bicubic", "lanczos", "a-plus")
+DEMO_METHODS = (
+    "nearest",
+    "bilinear",
+    "bicubic",
+    "lanczos",
+    "a-plus",
+    "espcn",
+    "srcnn-9-1-5@sisrbench",
+)
 DEMO_DATASETS = ("demo",)
 SCALES = (2, 3, 4)
 NOTHING = "none"
@@ -145,7 +153,8 @@ def run(
 ) -> int:
     """Measure methods: PSNR, SSIM, cost.
 
-    Without arguments this is the demo: four interpolations, and A+, on installed photographs.
+    Without arguments this is the demo: interpolations, A+, ESPCN and SRCNN, with weights learned
+    here, on installed photographs.
 
     \b
     sisrbench run -m bicubic -m srcnn-9-1-5 -d set5 -d set14 -s 3

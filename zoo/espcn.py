@@ -20,6 +20,7 @@ _CITATION = "Shi et al., Real-Time Single Image and Video Super-Resolution, CVPR
 _LEARNED = {
     2: "1c13d13843571959f60bb2be840aa1e99c48ad28bc3ec3dc1de3ebb5c4865db3",
     3: "1ad2ae506f2930435e1c41202ad4db832946b02d0086cd3fbe0c1c6d37ce28a1",
+    4: "1c03c0522a8ca5ed17940d4e19191a081bdfd2fdaee9908f455549fee8a96faf",
 }
 """SHA-256 of the weights in `weights/`."""
 _CVPR2016 = Descent(
