@@ -183,7 +183,13 @@ def method(name: str) -> Method:
         build=build,
         multiplies=multiplies,
         recipes=(
-            Recipe(name="sisrbench", citation="this project", data=("t91",), learn=_OURS),
+            Recipe(
+                name="sisrbench",
+                citation="this project",
+                data=("t91",),
+                learn=_OURS,
+                starts_from=name,  # of any scale: the network is the same
+            ),
             Recipe(name="eccv2014", citation=_ECCV, data=("t91",), learn=_ECCV2014),
             Recipe(name="deepsense2017", citation=_DEEPSENSE, data=("t91",), learn=_DEEPSENSE2017),
         ),
