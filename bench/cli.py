@@ -276,7 +276,7 @@ def reproduce(
         summary.print_arms(experiment.title, trial.averages(experiment, trained, measured))
         summary.print_findings(found)
     _write(out, "sisrbench: " + ", ".join(tables), measured, verdicts, runs, trainings)
-    summary.print_verdicts(verdicts)
+    summary.print_verdicts(verdicts, told={experiment.name for experiment in tried})
     _print_place(out)
     return int(strict and bool((verdicts["verdict"] == "deviates").any()))
 

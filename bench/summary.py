@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import click
 import pandas as pd
@@ -55,8 +55,11 @@ def _best(found: Result, averages: Sequence[Result]) -> float | None:
     return (max if better else min)(rivals, default=None)
 
 
-def print_verdicts(verdicts: pd.DataFrame) -> None:
-    """Counts of each verdict by table, and every cell that deviates or contradicts itself."""
+def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
+    """Counts of each verdict by table, and every cell that deviates or contradicts itself.
+
+    `told` are tables whose findings stand above already.
+    """
     counted = Table(box=box.SIMPLE)
     kinds = ("reproduced", "deviates", "not measured", "claim inconsistent")
     for column in ("table", *kinds):
@@ -64,8 +67,8 @@ def print_verdicts(verdicts: pd.DataFrame) -> None:
     for name, rows in verdicts.groupby("table", sort=False):
         counted.add_row(str(name), *(str(int((rows["verdict"] == kind).sum())) for kind in kinds))
     console().print(counted)
-    told = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))]
-    for row in told.to_dict("records"):
+    odd = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))]
+    for row in odd[~odd["table"].isin(list(told))].to_dict("records"):
         place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
         claimed = f"{row['label']} {place} {row['quantity']} {row['printed']}"
         click.echo(f"  {row['verdict']}: {claimed}: {row['reason']}")
