@@ -93,6 +93,7 @@ _OURS = Descent(
 _LEARNED = {
     2: "8a7d8c32bc656c8f7c657b3725a725382e48e4eba2c8ae113605259e2744c8d4",
     3: "04873c7eaf97e6b52656c8c70752d7c168ef9d78c7435a402e55285c405c1113",
+    4: "1afd17159818914a5a908038f919a653ff5167ea2f10135939ff6973656cc746",
 }
 """SHA-256 of the weights of 9-1-5 in `weights/`, which this project trained."""
 _FOLDERS = {"91": "91 images", "imagenet": "ImageNet"}
