@@ -33,6 +33,7 @@ from bench.datasets import Dataset, ImageFile
 from bench.descent import Course, degradations, descend, features, losses, optimisation
 from bench.descent.feed import Picture, refuse_small
 from bench.evaluate import evaluate
+from bench.fetch import FetchError
 from bench.folder import code_of
 from bench.logbook import Logbook
 from bench.measure import pooled
@@ -600,7 +601,7 @@ def _course(
     recipe, start, validation = training.recipe, training.start, around.validation
     for term in losses.parse(descent.loss):
         if term.is_features:
-            fetch.fetch_missing(term.name, features.files(features.parse(term.name)), Progress())
+            _fetch_features(term.name)
     module = weights.fresh(training.method, training.scale, training.seed)
     if start is not None:
         state = start.state(recipe.starts_at or training.scale, Progress())
@@ -625,6 +626,20 @@ def _course(
         fresh=start is None,
         processes=around.processes,
     )
+
+
+def _fetch_features(name: str) -> None:
+    """Have a feature network on this machine.
+
+    Raises:
+        FetchError: it cannot be had; what could stand in for it.
+    """
+    found = features.parse(name)
+    try:
+        fetch.fetch_missing(name, features.files(found), Progress())
+    except FetchError as error:
+        other = "" if found.stand_in else "; or name a stand-in in --set loss=: squeezenet1.1:fire5"
+        raise FetchError(f"{error}{other}") from error
 
 
 def _fitted(
