@@ -87,7 +87,7 @@ class Learner:
         self.feeding += time.perf_counter() - began
         self.rate = optimisation.rate_at(self._descent, number)
         # what dropout draws, in each process by itself
-        torch.manual_seed(mixed(self._seed, _DROPPED, number, self._processes.rank))
+        _seed(self._device, mixed(self._seed, _DROPPED, number, self._processes.rank))
         if self._select is not None:
             self._select(batch.scale)
         with self._autocast():
@@ -139,6 +139,17 @@ class Learner:
         if self._adversary is not None:
             self._adversary.load_state_dict(_under("adversary.", saved))
             optimisation.restore(self._judging, saved, "judging.")
+
+
+def _seed(device: torch.device, value: int) -> None:
+    """Seed what a device draws by itself.
+
+    Not `torch.manual_seed`, which keeps a traceback at each call for GPUs that nobody has used yet.
+    """
+    if device.type == "cuda":
+        torch.cuda.manual_seed(value)
+    else:
+        torch.default_generator.manual_seed(value)
 
 
 def selecting(network: nn.Module) -> Callable[[int], None] | None:
