@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,6 +75,20 @@ class Processes:
             raise InputError(told[1])
         return cast("T", told[0])
 
+    def wait(self) -> None:
+        """Until all have come here, so that none leaves while another still talks to it.
+
+        Raises:
+            InputError: one of them has ended.
+        """
+        if self.count > 1:
+            try:
+                distributed.barrier()
+            except RuntimeError as error:
+                raise InputError(
+                    f"another process has ended: {one_line(error)}; see what it said"
+                ) from error
+
 
 def join(device: torch.device) -> tuple[Processes, torch.device]:
     """The processes that `torchrun` has started, joined, and the device of this one.
@@ -106,4 +121,5 @@ def join(device: torch.device) -> tuple[Processes, torch.device]:
 def leave() -> None:
     """Part from the other processes, if there are any."""
     if distributed.is_initialized():
+        gc.collect()  # what still holds the group would end its threads after the interpreter
         distributed.destroy_process_group()

@@ -419,6 +419,7 @@ def train(training: Training, around: Surroundings) -> Outcome:
     if not around.processes.is_first:
         for _ in steps:
             pass
+        around.processes.wait()
         return Outcome(path=around.out / f"{training.name}.safetensors", computed=True)
     try:
         learned = _learn(training, steps, record, stages, around)
@@ -430,6 +431,7 @@ def train(training: Training, around: Surroundings) -> Outcome:
     state = _fitted(training, learned, files.weights)
     write_whole({files.weights: checkpoint.file_of(state, _provenance(training, record, around))})
     files.checkpoint.unlink(missing_ok=True)
+    around.processes.wait()
     return Outcome(path=files.weights, computed=True)
 
 
