@@ -156,13 +156,6 @@ def super_resolve(
     return _apply(lr, size, method, module, protocol)
 
 
-def _to_luma(image: Tensor, protocol: Protocol) -> Tensor:
-    if image.shape[0] == 1:
-        return image
-    y = images.luma(image)
-    return round_half_up(y) if protocol.round_luma else y
-
-
 def prepare(
     pixels: NDArray[np.uint8], scale: int, protocol: Protocol, method: Method, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -184,7 +177,7 @@ def prepare(
     if hr.shape[0] == 1 and protocol.convert_gray:
         hr = hr.expand(3, -1, -1)
     if protocol.degrade == "luma" and method.channels != "RGB":
-        hr = _to_luma(hr, protocol)
+        hr = images.as_luma(hr, rounded=protocol.round_luma)
         return hr, degrade(hr, scale, protocol, eight_bit=False)
     return hr, degrade(hr, scale, protocol, eight_bit=True)
 
@@ -201,7 +194,7 @@ def compare(
         sr = round_half_up(sr)
     hr = hr[..., : sr.shape[-2], : sr.shape[-1]]
     if protocol.channel == "y":
-        sr, hr = _to_luma(sr, protocol), _to_luma(hr, protocol)
+        sr, hr = (images.as_luma(image, rounded=protocol.round_luma) for image in (sr, hr))
     border = protocol.border(scale)
     height, width = hr.shape[-2:]
     if min(height, width) <= 2 * border:

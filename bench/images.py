@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.resample import round_half_up
 
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
@@ -141,6 +142,17 @@ def luma(rgb: Tensor) -> Tensor:
     Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, MATLAB's `rgb2ycbcr`.
     """
     return _weighted(rgb, _YCBCR[0], _OFFSETS[0])[None]
+
+
+def as_luma(image: Tensor, *, rounded: bool = True) -> Tensor:
+    """Luma of an image (1 or 3, H, W) in [0, 255]: (1, H, W), in whole levels where `rounded`.
+
+    A grayscale image is taken as luma, as it is.
+    """
+    if image.shape[0] == 1:
+        return image
+    y = luma(image)
+    return round_half_up(y) if rounded else y
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:

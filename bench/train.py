@@ -46,7 +46,6 @@ from bench.weights import Chosen
 from zoo.errors import InputError, one_line, unknown
 from zoo.method import Lesson, Method, Recipe, Step
 from zoo.recipe import Descent
-from zoo.resample import round_half_up
 
 if sys.platform != "win32":
     import resource
@@ -288,12 +287,7 @@ def luma_of(pictures: Iterable[Picture]) -> list[Tensor]:
 
     RGB goes through BT.601 and is rounded; a grayscale file is taken as luma.
     """
-    found = []
-    for picture in pictures:
-        hr = picture.hr.to(torch.float64)
-        y = hr if hr.shape[0] == 1 else round_half_up(images.luma(hr))
-        found.append(y[0] / 255)
-    return found
+    return [images.as_luma(picture.hr.to(torch.float64))[0] / 255 for picture in pictures]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from zoo.dictionaries import (
     neighbourhood_regressors,
 )
 from zoo.errors import InputError
-from zoo.method import Lesson, Method, Recipe, Settings, Step, Weights
+from zoo.method import Lesson, Method, Recipe, Settings, Step, Weights, learned_here
 from zoo.nonnegative import Effort, solve
 from zoo.patches import (
     PATCH,
@@ -463,15 +463,8 @@ def _weights(name: str) -> Iterator[Weights]:
     owner = "a-plus" if name == "a-plus" else "k-svd"
     for scale in _FEATURES:
         if (owner, scale) in _LEARNED:
-            yield Weights(
-                tag="t91",
-                scale=scale,
-                origin="package:zoo",
-                path=f"weights/{owner}-x{scale}.safetensors",
-                sha256=_LEARNED[owner, scale],
-                licence="as this project; learned from T91, 91 images for research",
-                citation=f"this project, by the recipe of {_CITATIONS[owner]}",
-            )
+            citation = f"by the recipe of {_CITATIONS[owner]}"
+            yield learned_here("t91", scale, owner, _LEARNED[owner, scale], citation)
     if name == "a-plus":
         return
     for scale, sha256 in _PUBLISHED.items():

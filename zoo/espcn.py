@@ -6,12 +6,10 @@ Convolutional Neural Network, CVPR 2016, section 3 (f1, n1 = 5, 64; f2, n2 = 3, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
-from zoo.method import Method, Recipe, Settings, Weights
+from zoo.method import Method, Recipe, Settings, learned_here
 from zoo.recipe import Descent
 
 NAMES = ("espcn",)
@@ -85,20 +83,6 @@ def _multiplies(scale: int, settings: Settings) -> float:
     return float(25 * n1 + 9 * n1 * n2 + 9 * n2 * scale**2)
 
 
-def _learned() -> Iterator[Weights]:
-    """What this project trained, by its own recipe."""
-    for scale, sha256 in _LEARNED.items():
-        yield Weights(
-            tag="sisrbench",
-            scale=scale,
-            origin="package:zoo",
-            path=f"weights/espcn-x{scale}.safetensors",
-            sha256=sha256,
-            licence="as this project; learned from T91, 91 images for research",
-            citation=f"this project, the network of {_CITATION}",
-        )
-
-
 def method(name: str) -> Method:
     """The card of ESPCN; its authors published no weights."""
     return Method(
@@ -110,7 +94,10 @@ def method(name: str) -> Method:
         build=_build,
         multiplies=_multiplies,
         default_weights="sisrbench",
-        weights=tuple(_learned()),
+        weights=tuple(
+            learned_here("sisrbench", scale, name, sha256, f"the network of {_CITATION}")
+            for scale, sha256 in _LEARNED.items()
+        ),
         recipes=(
             Recipe(name="sisrbench", citation="this project", data=("t91",), learn=_OURS),
             Recipe(name="cvpr2016", citation=_CITATION, data=("t91",), learn=_CVPR2016),

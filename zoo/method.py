@@ -34,6 +34,19 @@ class Weights:
     citation: str
 
 
+def learned_here(tag: str, scale: int, owner: str, sha256: str, citation: str) -> Weights:
+    """Weights that this project learned from T91, and that lie in `weights/` under their owner."""
+    return Weights(
+        tag=tag,
+        scale=scale,
+        origin="package:zoo",
+        path=f"weights/{owner}-x{scale}.safetensors",
+        sha256=sha256,
+        licence="as this project; learned from T91, 91 images for research",
+        citation=f"this project, {citation}",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """How far learning is, and all that it takes to go on from here."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import InputError
-from zoo.method import Method, Recipe, Settings, Weights
+from zoo.method import Method, Recipe, Settings, Weights, learned_here
 from zoo.recipe import Descent
 
 NAMES = ("srcnn-9-1-5", "srcnn-9-3-5", "srcnn-9-5-5")
@@ -217,12 +217,4 @@ def _weights(name: str) -> Iterator[Weights]:
             )
     for scale, sha256 in _LEARNED.items():
         if name == "srcnn-9-1-5":
-            yield Weights(
-                tag="sisrbench",
-                scale=scale,
-                origin="package:zoo",
-                path=f"weights/{name}-x{scale}.safetensors",
-                sha256=sha256,
-                licence="as this project; learned from T91, 91 images for research",
-                citation=f"this project, the network of {_ECCV}",
-            )
+            yield learned_here("sisrbench", scale, name, sha256, f"the network of {_ECCV}")

@@ -227,9 +227,9 @@ def _pairs(
     """The network's input and HR of a picture, one for each degradation: uint8, or float32."""
     hr = images.modcrop(picture.hr, scale)
     rgb = hr.to(torch.float64)
-    if method.channels == "luma" and hr.shape[0] == 3:
-        rgb = round_half_up(images.luma(rgb))
-    elif method.channels != "luma" and hr.shape[0] == 1:
+    if method.channels == "luma":
+        rgb = images.as_luma(rgb)
+    elif hr.shape[0] == 1:
         rgb = rgb.expand(3, -1, -1)
     target = rgb.to(torch.uint8)
     found = []
@@ -262,10 +262,7 @@ def _given(picture: Picture, method: Method, scale: int, hr: Tensor) -> Tensor:
             "--lr a folder that holds LR images under the HR images' names"
         )
     lr = picture.lr.to(torch.float64)
-    if hr.shape[0] == 1 and lr.shape[0] == 3:
-        lr = round_half_up(images.luma(lr))
-    elif hr.shape[0] == 3:
-        lr = lr.expand(3, -1, -1)
+    lr = images.as_luma(lr) if hr.shape[0] == 1 else lr.expand(3, -1, -1)
     if method.takes == "interpolated":
         lr = degradations.Degradation(path="matlab-uint8").interpolate(lr, scale, method.kernel)
     return lr.to(torch.uint8)
