@@ -20,10 +20,10 @@ def run_inline(units: Sequence[Unit], store: Store, run: str, progress: Progress
     waiting = [unit for unit in units if not store.has(unit.key)]
     with progress.work(len(waiting), sum(_steps(unit) for unit in waiting)):
         for unit in waiting:
-            with progress.piece(unit.label) as gist:
+            with progress.piece(unit.label) as lines:
                 results = measure(unit, progress)
                 store.add(unit.key, unit.label, run, results)
-                gist.extend(_averages(results))
+                lines.extend(_averages(results))
     return len(waiting)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench import images
+from bench.graph.trace import computing_dtype
 from bench.metrics import Metric
 from bench.protocol import Protocol
 from zoo.errors import InputError, one_line
@@ -72,12 +73,6 @@ def interpolate(
     return x
 
 
-def precision(module: nn.Module) -> torch.dtype:
-    """The dtype that a module computes in; double where it has nothing of its own."""
-    parameter = next(module.parameters(), None)
-    return torch.float64 if parameter is None else parameter.dtype
-
-
 def forward(
     lr: Tensor,
     size: tuple[int, int],
@@ -91,7 +86,7 @@ def forward(
     x = lr
     if method.takes == "interpolated":
         x = interpolate(lr, size, method.kernel, protocol, eight_bit=eight_bit)
-    out: Tensor = module((x[None] / 255).to(precision(module)))
+    out: Tensor = module((x[None] / 255).to(computing_dtype(module)))
     return out
 
 
@@ -156,7 +151,7 @@ def super_resolve(
     return _apply(lr, size, method, module, protocol)
 
 
-def prepare(
+def hr_and_lr(
     pixels: NDArray[np.uint8], scale: int, protocol: Protocol, method: Method, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """HR as the protocol compares or degrades it, and the LR that the method is to be given.
@@ -218,7 +213,7 @@ def evaluate(
     device: torch.device,
 ) -> dict[str, float]:
     """Every metric of one HR image, (H, W) or (H, W, 3) uint8, by its quantity."""
-    hr, lr = prepare(pixels, scale, protocol, method, device)
+    hr, lr = hr_and_lr(pixels, scale, protocol, method, device)
     size = (hr.shape[-2], hr.shape[-1])
     if method.takes == "LR":
         size = (lr.shape[-2] * scale, lr.shape[-1] * scale)

@@ -5,7 +5,6 @@ Inside the harness an image is (C, H, W), float64 in [0, 255], C = 1 (gray or lu
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 from pathlib import Path
@@ -18,8 +17,6 @@ from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.resample import round_half_up
-
-SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 # BT.601 studio range for R, G, B in [0, 1]; 16 is added to luma, 128 to each chroma.
 _YCBCR = (
@@ -90,12 +87,6 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
             f"{path} has pixels of mode {mode}; expected 8-bit gray or RGB: convert it first"
         )
     return np.array(image, dtype=np.uint8)
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -6,22 +6,16 @@ what measures accuracy: float32 without TF32, one image at a time, whole where m
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
-
-import torch
 
 from zoo.errors import InputError
 
-PRECISIONS: dict[str, torch.dtype | None] = {
-    "fp32": None,
-    "tf32": None,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
-}
-"""Each name to what convolutions and matrix products compute in, where that is not float32."""
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+"""What convolutions and matrix products compute in."""
+TRAINING_PRECISIONS = ("fp32", "tf32", "bf16")
+"""Those that training has: gradients would leave the range of fp16."""
+MEMORY_FORMATS = ("contiguous", "channels-last")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,33 +52,30 @@ class Inference:
         ]
         return " ".join(filter(None, parts))
 
-    def layout(self, device: torch.device) -> torch.memory_format:
-        """How feature maps lie in memory on a device."""
-        automatic = "channels-last" if device.type == "cpu" else "contiguous"
-        return MEMORY_FORMATS[automatic if self.memory_format == "auto" else self.memory_format]
-
-    def check(self, device: torch.device) -> None:
-        """Refuse what the device cannot do.
-
-        Raises:
-            InputError: TF32 without an NVIDIA GPU.
-        """
-        if self.precision == "tf32" and device.type != "cuda":
-            raise InputError(
-                f"tf32 is a precision of NVIDIA GPUs, not of {device.type}; give --device cuda, "
-                "or another --precision"
-            )
-
-    @contextlib.contextmanager
-    def switches(self) -> Iterator[None]:
-        """While open, TF32 is on where this asks for it, and off everywhere else."""
-        products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-        before = products.allow_tf32, convolutions.allow_tf32
-        products.allow_tf32 = convolutions.allow_tf32 = self.precision == "tf32"
-        try:
-            yield
-        finally:
-            products.allow_tf32, convolutions.allow_tf32 = before
-
 
 DEFAULT = Inference()
+_BYTES = {"": 1, "b": 1} | {
+    f"{prefix}{infix}b": base**power
+    for infix, base in (("", 1000), ("i", 1024))
+    for power, prefix in enumerate("kmgt", start=1)
+}
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes of a size as people write it; kB, MB, GB, TB are decimal, KiB, MiB, GiB, TiB binary.
+
+    >>> parse_bytes("1.5GiB"), parse_bytes("800 MB"), parse_bytes("2e9")
+    (1610612736, 800000000, 2000000000)
+
+    Raises:
+        InputError: it is none, or less than one byte.
+    """
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)(e\+?\d\d?)? *([a-z]*)", text.strip().lower(), re.ASCII)
+    unit = _BYTES.get(found[3]) if found else None
+    size = int(float(found[1] + (found[2] or "")) * unit) if found and unit else 0
+    if not size:
+        raise InputError(
+            f"{text!r} is no size of memory; give a number and one of kB, MB, GB, TB, KiB, MiB, "
+            "GiB, TiB, as in 1.5GiB, or a number of bytes"
+        )
+    return size

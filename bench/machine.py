@@ -1,4 +1,4 @@
-"""What a run ran on: the provenance that is stored beside its Results."""
+"""The machine: its devices, its free memory, and the provenance that is stored with a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +17,9 @@ import numpy as np
 import psutil
 import torch
 
-from bench.weights import SEED
+from bench.protocol import SEED
 from zoo.errors import InputError
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
 _LIBRARIES = ("scikit-image", "scipy", "pandas", "pillow")
 
 
@@ -41,16 +41,15 @@ def device(name: str) -> torch.device:
     return found
 
 
-def keep_freed_memory() -> None:
-    """Have the C library keep freed memory for the next tensor, where it can be told to (glibc).
+def refuse_too_many(threads: int) -> None:
+    """Refuse a number of threads that is a slip rather than a wish.
 
-    By default every large tensor is mapped and unmapped, and clearing fresh pages takes longer
-    than many a layer's arithmetic: SRCNN 9-1-5 at 1280x720 ran 2.7 times faster without that.
+    Raises:
+        InputError: more than four for each processor core.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_ARENA_MAX, 1)):
-            mallopt(option, value)
+    most = 4 * (os.cpu_count() or 1)
+    if threads > most:
+        raise InputError(f"{threads} threads are too many here; give at most {most}")
 
 
 def device_name(used: torch.device) -> str:
@@ -115,3 +114,74 @@ def facts(used: torch.device) -> dict[str, str]:
 def run_id(known: dict[str, str]) -> str:
     """Short hash of the facts: the same machine and software give the same one."""
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
+
+
+SHARE = 0.6
+"""What images may take of the memory that is free, by the count of the graph, which leaves out the
+workspaces of convolutions: on a processor, networks took up to 1.5 times their count."""
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "alloc_failed",  # cuDNN and cuBLAS
+    "unable to find an engine",  # cuDNN, where no algorithm's workspace fits
+    "valid cudnn algorithm",
+    "could not create a primitive",  # oneDNN
+)
+
+
+def memory_for_an_image(device: torch.device, workers: int) -> int:
+    """Bytes that one image may take where nobody said: its share of what is free now.
+
+    On Linux a control group may grant less than the machine has.
+
+    Args:
+        device: where images are computed.
+        workers: how many are computed at once.
+    """
+    give_back_memory(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = min([psutil.virtual_memory().available, *_granted(_CGROUPS, _OWN_CGROUP)])
+    return max(int(SHARE * free / workers), 1)
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Have memory that was freed but kept for the next tensor given back."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
+
+
+def _granted(root: Path, own: Path) -> list[int]:
+    """Bytes left of each limit on this process's control group and on those above it.
+
+    Cached files that were not used lately count as left: they go when memory is asked for.
+    """
+    names = own.read_text().splitlines() if own.is_file() else []
+    group = root / next((name[3:].lstrip("/") for name in names if name.startswith("0::")), "")
+    left = []
+    for folder in (group, *group.parents):
+        try:
+            most, taken = ((folder / f"memory.{kind}").read_text() for kind in ("max", "current"))
+            cached = re.search(r"(?m)^inactive_file (\d+)$", (folder / "memory.stat").read_text())
+        except OSError:
+            continue
+        if most.strip() != "max":
+            left.append(int(most) - int(taken) + (int(cached[1]) if cached else 0))
+    return left
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it says that memory ran out, on a GPU or a processor."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY)

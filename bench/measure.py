@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bench import costs, images, metrics, weights
+from bench import costs, images, metrics
 from bench.datasets import Dataset, ImageFile
 from bench.evaluate import evaluate
-from bench.network import prepare
+from bench.files import weights
+from bench.network import prepare, switches
 from bench.plan import Unit
 from bench.progress import Progress
-from bench.protocol import Protocol
+from bench.protocol import pooled
 from bench.result import Result
 from bench.tiles import Tiled
 from zoo.errors import InputError
@@ -39,8 +40,8 @@ def measure(unit: Unit, progress: Progress) -> list[Result]:
     Raises:
         InputError: an image, the weights or the method cannot be used.
     """
-    with torch.no_grad(), unit.inference.switches():
-        module = weights.build(unit.method, unit.chosen, unit.scale, unit.device)
+    with torch.no_grad(), switches(unit.inference):
+        module = weights.build(unit.method, unit.weights, unit.scale, unit.device)
         if unit.dataset is None:
             return _cost(unit, module, progress)
         return _accuracy(unit, unit.dataset, module, progress)
@@ -80,7 +81,7 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
             results.append(
                 Result(
                     method=unit.method.name,
-                    weights=unit.chosen.label,
+                    weights=unit.weights.label,
                     scale=unit.scale,
                     dataset=dataset.name,
                     image=image_name,
@@ -130,23 +131,6 @@ def _workers(unit: Unit, images: int) -> int:
     if unit.device.type != "cpu" or unit.inference.compiled:
         return 0
     return min(torch.get_num_threads(), images)
-
-
-def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:
-    """A dataset's value from its images', by the protocol's pooling.
-
-    >>> from dataclasses import replace
-    >>> from bench.protocol import load
-    >>> usual = load("srcnn2014")
-    >>> pooled([20.0, 40.0], "psnr_y", usual)
-    30.0
-    >>> pooled([20.0, 40.0], "psnr_y", replace(usual, pooling="PSNR of mean MSE"))
-    22.967086218813385
-    """
-    if quantity == protocol.psnr and protocol.pooling == "PSNR of mean MSE":
-        mean = math.fsum(10 ** (-value / 10) for value in values) / len(values)
-        return -10 * math.log10(mean) if mean else math.inf
-    return math.fsum(values) / len(values) if math.inf not in values else math.inf
 
 
 def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:

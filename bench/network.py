@@ -2,14 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from bench import tiles
-from bench.inference import PRECISIONS, Inference
+from bench import machine
+from bench.inference import Inference
 from bench.tiles import Tiled
+from zoo.errors import InputError
+
+AUTOCAST: dict[str, torch.dtype | None] = {
+    "fp32": None,
+    "tf32": None,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+}
+"""Each precision to the dtype of convolutions and matrix products, where that is not float32."""
+_LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+
+
+def layout(inference: Inference, device: torch.device) -> torch.memory_format:
+    """How feature maps lie in memory on a device."""
+    automatic = "channels-last" if device.type == "cpu" else "contiguous"
+    return _LAYOUTS[automatic if inference.memory_format == "auto" else inference.memory_format]
+
+
+def refuse_unsupported(inference: Inference, device: torch.device) -> None:
+    """Refuse what the device cannot do.
+
+    Raises:
+        InputError: TF32 without an NVIDIA GPU.
+    """
+    if inference.precision == "tf32" and device.type != "cuda":
+        raise InputError(
+            f"tf32 is a precision of NVIDIA GPUs, not of {device.type}; give --device cuda, "
+            "or another --precision"
+        )
+
+
+@contextlib.contextmanager
+def switches(inference: Inference) -> Iterator[None]:
+    """While open, TF32 is on where the setting asks for it, and off everywhere else."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = inference.precision == "tf32"
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 class _Run(nn.Module):
@@ -18,9 +61,9 @@ class _Run(nn.Module):
     def __init__(self, network: nn.Module, inference: Inference, device: torch.device) -> None:
         super().__init__()
         self.network = network
-        self.layout = inference.layout(device)
+        self.layout = layout(inference, device)
         self.batch = inference.batch
-        self.autocast = (device.type, PRECISIONS[inference.precision])
+        self.autocast = (device.type, AUTOCAST[inference.precision])
 
     def forward(self, x: Tensor) -> Tensor:
         if self.batch > 1:
@@ -49,8 +92,8 @@ def prepare(
     Raises:
         InputError: the device cannot do it, or the network cannot be cut into the tiles asked for.
     """
-    inference.check(device)
-    network = network.to(memory_format=inference.layout(device))  # type: ignore[call-overload]
+    refuse_unsupported(inference, device)
+    network = network.to(memory_format=layout(inference, device))  # type: ignore[call-overload]
     run: nn.Module = _Run(network, inference, device)
     if inference.compiled:
         run = cast("nn.Module", torch.compile(run))
@@ -60,6 +103,6 @@ def prepare(
         factor,
         inference.tile,
         inference.memory,
-        free=tiles.default_bound(device, workers),
+        free=machine.memory_for_an_image(device, workers),
         batch=inference.batch,
     )

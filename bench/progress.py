@@ -57,11 +57,11 @@ class Progress:
         """While open, a piece is at work; what is put into the list is said when it is done."""
         began = time.perf_counter()
         self._bars.update(self._task, description=label)
-        gist: list[str] = []
-        yield gist
+        lines: list[str] = []
+        yield lines
         self._finished += 1
         seconds = time.perf_counter() - began
-        line = f"[{self._finished}/{self._pieces}] {label}: {', '.join(gist)} ({seconds:.1f} s)"
+        line = f"[{self._finished}/{self._pieces}] {label}: {', '.join(lines)} ({seconds:.1f} s)"
         self._console.print(line, markup=False)
 
     def advance(self) -> None:
@@ -69,7 +69,7 @@ class Progress:
         self._bars.advance(self._task)
 
 
-class Stages:
+class TrainingProgress:
     """How far learning is, on standard error: a line a stage, and what the one at work does.
 
     That is a bar on a terminal, and a plain line now and then elsewhere.

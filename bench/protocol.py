@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from zoo.errors import unknown
-from zoo.resample import Edges
+
+if TYPE_CHECKING:  # so that naming the protocols does not load torch
+    from zoo.resample import Edges
 
 CHANNELS = ("y", "rgb")
 """What is compared: luma or RGB."""
@@ -157,3 +160,23 @@ def load(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:
+    """A dataset's value from its images', by the protocol's pooling.
+
+    >>> from dataclasses import replace
+    >>> from bench.protocol import load
+    >>> usual = load("srcnn2014")
+    >>> pooled([20.0, 40.0], "psnr_y", usual)
+    30.0
+    >>> pooled([20.0, 40.0], "psnr_y", replace(usual, pooling="PSNR of mean MSE"))
+    22.967086218813385
+    """
+    if quantity == protocol.psnr and protocol.pooling == "PSNR of mean MSE":
+        mean = math.fsum(10 ** (-value / 10) for value in values) / len(values)
+        return -10 * math.log10(mean) if mean else math.inf
+    return math.fsum(values) / len(values) if math.inf not in values else math.inf
+
+
+SEED = 0

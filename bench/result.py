@@ -1,17 +1,44 @@
-"""Result: one value of one quantity, measured or published; tables of them as CSV and DataFrame."""
+"""The schema: what a result, a verdict and a quantity are, and the columns of every table.
+
+`bench` fills these tables and `reports` shows them, so both read the columns here. This file imports
+neither torch nor pandas.
+"""
 
 from __future__ import annotations
 
 import csv
-import os
-import tempfile
+import io
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-
-import pandas as pd
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from zoo.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """What is known of a quantity besides its values."""
+
+    name: str
+    """As results name it: `psnr_y`, `seconds`."""
+    unit: str
+    higher_is_better: bool | None
+    """None where neither way is better."""
+    of_machine: bool = False
+    """Whether a value belongs to the machine that it was measured on."""
+    metric: str = ""
+    """The metric whose file measures it; empty for a cost."""
+
+
+def metric_and_channel(quantity: str) -> tuple[str, str]:
+    """The metric's name, and the channel that it compares.
+
+    >>> metric_and_channel("psnr_y"), metric_and_channel("colour_error_rgb")
+    (('psnr', 'y'), ('colour_error', 'rgb'))
+    """
+    metric, _, channel = quantity.rpartition("_")
+    return metric, channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,42 +68,93 @@ class Result:
     note: str = ""
 
 
-COLUMNS = (
-    "method",
-    "weights",
-    "scale",
-    "dataset",
-    "image",
-    "protocol",
-    "inference",
-    "quantity",
-    "value",
-    "unit",
-    "spread",
-    "source",
-    "run",
-    "note",
-)
-CELL = ("method", "weights", "scale", "dataset", "image", "protocol", "inference", "quantity")
-"""The columns that say what was measured; the others say what came out."""
+class Cell(NamedTuple):
+    """The place of a value in a table of results: what was measured, not what came out."""
+
+    method: str
+    weights: str
+    scale: int
+    dataset: str
+    image: str
+    protocol: str
+    inference: str
+    quantity: str
 
 
-def table(results: Iterable[Result]) -> pd.DataFrame:
-    """Results as a DataFrame of `COLUMNS`; a missing value or spread is NaN."""
-    frame = pd.DataFrame([asdict(result) for result in results], columns=list(COLUMNS))
-    return frame.astype({"scale": int, "value": float, "spread": float})
+def cell(result: Result) -> Cell:
+    """The place of a result."""
+    return Cell(*(getattr(result, column) for column in Cell._fields))
+
+
+Verdict: TypeAlias = Literal["reproduced", "deviates", "not measured", "claim inconsistent"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictRow:
+    """A published claim, the value measured beside it, and the verdict."""
+
+    table: str
+    """The paper table's name, or the experiment's."""
+    title: str
+    source: str
+    label: str
+    """The method as the paper prints it."""
+    method: str
+    operation: str = ""
+    """`-` or `/` where the claim is a difference or ratio of two methods; else empty."""
+    other: str = ""
+    """The second method of a difference or ratio."""
+    weights: str
+    scale: int
+    dataset: str
+    image: str
+    protocol: str
+    quantity: str
+    unit: str
+    printed: str
+    """The digits in the paper."""
+    claimed: float | None
+    measured: float
+    """NaN where nothing was measured."""
+    difference: float
+    """Measured less claimed; NaN where nothing was measured."""
+    tolerance: float | None
+    verdict: Verdict
+    reason: str
+
+
+WeightsName: TypeAlias = tuple[str, str, str, int]
+"""SHA-256 of weights, and the method, weights' label and scale under which results name them."""
+
+COLUMNS = tuple(field.name for field in fields(Result))
+VERDICT_COLUMNS = tuple(field.name for field in fields(VerdictRow))
+RUN_COLUMNS = ("run", "key", "value")
+"""Long form: a row for each fact of a run."""
+TRAINING_COLUMNS = ("sha256", "method", "weights", "scale", "key", "value")
+"""Long form: a row for each fact of a training."""
 
 
 def to_csv(results: Iterable[Result]) -> str:
-    """Results as CSV text of `COLUMNS`, every value with all its digits, missing ones empty."""
-    return table(results).to_csv(index=False, lineterminator="\n", float_format=_digits)  # type: ignore[arg-type]
+    """CSV text with `COLUMNS`, every value with all its digits, missing values empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for result in results:
+        writer.writerow("" if value is None else _digits(value) for value in astuple(result))
+    return text.getvalue()
+
+
+def _digits(value: str | int | float) -> str:
+    """A value as text; of a float, the shortest digits that give the same float back."""
+    return repr(float(value)) if isinstance(value, float) else str(value)
 
 
 def from_csv(path: Path) -> list[Result]:
-    """The Results of a CSV file that `to_csv` wrote.
+    """The results in a CSV file that `to_csv` wrote.
 
     Raises:
-        InputError: no such file, other columns, or a value that is no number.
+        InputError: the file does not exist, has other columns, or holds a value that is no number.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -105,37 +183,3 @@ def _from_row(row: Mapping[str, str]) -> Result:
     if any(number != number for number in numbers.values()):
         raise ValueError("nan is no value")
     return Result(**texts, **numbers)  # type: ignore[arg-type]
-
-
-def _digits(value: float) -> str:
-    """The shortest digits that give the same float back."""
-    return repr(float(value))
-
-
-def write_whole(contents: Mapping[Path, str | bytes]) -> None:
-    """Write files whole, all or none: what was there stays until every new one is complete.
-
-    Raises:
-        InputError: a folder cannot be written, or the disk is full.
-    """
-    complete: dict[Path, Path] = {}
-    try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            complete[path] = Path(name)
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())
-            complete[path].chmod(0o644)
-        for path, temporary in complete.items():
-            temporary.replace(path)
-    except OSError as error:
-        names = ", ".join(map(str, contents))
-        raise InputError(
-            f"cannot write {names}: {error.strerror or error}; free the disk or give another --out"
-        ) from error
-    finally:
-        for temporary in complete.values():
-            temporary.unlink(missing_ok=True)

@@ -17,15 +17,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.result import CELL, COLUMNS, Result
-from bench.trained import Name
+from bench.result import COLUMNS, RUN_COLUMNS, TRAINING_COLUMNS, Cell, Result, WeightsName, cell
 from zoo.errors import InputError
 
 FORMAT = 3
 """Version of the file's tables; a file of another version is refused."""
 FILE = "results.sqlite"
-TRAINING_COLUMNS = ("sha256", "method", "weights", "scale", "key", "value")
-
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, facts TEXT, command TEXT, started TEXT, ended TEXT
@@ -152,11 +149,11 @@ class Store:
 
     def newest(self) -> list[Result]:
         """Of units that measured the same thing, on other images say, only the newest's Results."""
-        units: dict[tuple[object, ...], list[Result]] = {}
+        units: dict[Cell, list[Result]] = {}
         for (key,) in self._select("SELECT key FROM units ORDER BY finished, rowid"):
-            by_quantity: dict[tuple[object, ...], list[Result]] = {}
+            by_quantity: dict[Cell, list[Result]] = {}
             for found in self.results([key]):
-                place = tuple(getattr(found, column) for column in CELL if column != "image")
+                place = cell(found)._replace(image="")
                 by_quantity.setdefault(place, []).append(found)
             for place, results in by_quantity.items():
                 units.pop(place, None)
@@ -171,9 +168,9 @@ class Store:
         ):
             known = json.loads(facts) | {"command": command, "started": started, "ended": ended}
             rows += [(run, key, value) for key, value in known.items() if value]
-        return pd.DataFrame(rows, columns=["run", "key", "value"])
+        return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 
-    def note(self, trainings: Mapping[Name, Mapping[str, str]]) -> None:
+    def note(self, trainings: Mapping[WeightsName, Mapping[str, str]]) -> None:
         """Keep what trained weights say of their training; said again, it is the newest."""
         with self._explained(), self._database:
             self._database.executemany(
@@ -181,7 +178,7 @@ class Store:
                 [(*name, json.dumps(dict(facts))) for name, facts in trainings.items()],
             )
 
-    def trainings(self, names: Iterable[Name] | None = None) -> pd.DataFrame:
+    def trainings(self, names: Iterable[WeightsName] | None = None) -> pd.DataFrame:
         """Trainings in long form, `TRAINING_COLUMNS`: those named, or all, oldest first."""
         known = {
             (sha256, method, weights, scale): json.loads(facts)
@@ -200,3 +197,9 @@ class Store:
     def _select(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         with self._explained():
             return self._database.execute(query, values).fetchall()
+
+
+def table(results: Iterable[Result]) -> pd.DataFrame:
+    """Results as a DataFrame of `COLUMNS`; a missing value or spread is NaN."""
+    frame = pd.DataFrame([asdict(result) for result in results], columns=list(COLUMNS))
+    return frame.astype({"scale": int, "value": float, "spread": float})

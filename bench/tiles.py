@@ -8,132 +8,29 @@ the network pads there as it always does.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import math
-import os
-import re
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self, TypeVar
 
-import psutil
 import torch
 from rich.filesize import decimal
 from torch import Tensor, nn
 
-from bench.costs.memory import bytes_per_pixel
-from bench.costs.receptive_field import field
-from bench.graph import SIDE, trace
+from bench.graph.field import field
+from bench.graph.trace import SIDE, bytes_per_pixel, trace
+from bench.machine import give_back_memory, out_of_memory
 from zoo.errors import InputError, one_line
 
 SMALLEST = 16
 """Side of the smallest tile that is taken unasked, in input pixels."""
-SHARE = 0.6
-"""What images may take of the memory that is free, by the count of the graph, which leaves out the
-workspaces of convolutions: on a processor, networks took up to 1.5 times their count."""
-
 _SURELY = 5000
 """An image whose output fits so many times into what is free needs no look at the graph: MemNet,
 which takes most, takes half of that."""
-
-_CGROUPS = Path("/sys/fs/cgroup")
-_OWN_CGROUP = Path("/proc/self/cgroup")
-_OUT_OF_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "can't allocate memory",
-    "bad_alloc",
-    "bad allocation",
-    "alloc_failed",  # cuDNN and cuBLAS
-    "unable to find an engine",  # cuDNN, where no algorithm's workspace fits
-    "valid cudnn algorithm",
-    "could not create a primitive",  # oneDNN
-)
-_BYTES = {"": 1, "b": 1} | {
-    f"{prefix}{infix}b": base**power
-    for infix, base in (("", 1000), ("i", 1024))
-    for power, prefix in enumerate("kmgt", start=1)
-}
-
-
 T = TypeVar("T")
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes of a size as people write it; kB, MB, GB, TB are decimal, KiB, MiB, GiB, TiB binary.
-
-    >>> parse_bytes("1.5GiB"), parse_bytes("800 MB"), parse_bytes("2e9")
-    (1610612736, 800000000, 2000000000)
-
-    Raises:
-        InputError: it is none, or less than one byte.
-    """
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)(e\+?\d\d?)? *([a-z]*)", text.strip().lower(), re.ASCII)
-    unit = _BYTES.get(found[3]) if found else None
-    size = int(float(found[1] + (found[2] or "")) * unit) if found and unit else 0
-    if not size:
-        raise InputError(
-            f"{text!r} is no size of memory; give a number and one of kB, MB, GB, TB, KiB, MiB, "
-            "GiB, TiB, as in 1.5GiB, or a number of bytes"
-        )
-    return size
-
-
-def default_bound(device: torch.device, workers: int) -> int:
-    """Bytes that one image may take where nobody said: its share of what is free now.
-
-    On Linux a control group may grant less than the machine has.
-
-    Args:
-        device: where images are computed.
-        workers: how many are computed at once.
-    """
-    _give_back(device)
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-    else:
-        free = min([psutil.virtual_memory().available, *_granted(_CGROUPS, _OWN_CGROUP)])
-    return max(int(SHARE * free / workers), 1)
-
-
-def _give_back(device: torch.device) -> None:
-    """Have memory that was freed but kept for the next tensor given back."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
-
-
-def _granted(root: Path, own: Path) -> list[int]:
-    """Bytes left of each limit on this process's control group and on those above it.
-
-    Cached files that were not used lately count as left: they go when memory is asked for.
-    """
-    names = own.read_text().splitlines() if own.is_file() else []
-    group = root / next((name[3:].lstrip("/") for name in names if name.startswith("0::")), "")
-    left = []
-    for folder in (group, *group.parents):
-        try:
-            most, taken = ((folder / f"memory.{kind}").read_text() for kind in ("max", "current"))
-            cached = re.search(r"(?m)^inactive_file (\d+)$", (folder / "memory.stat").read_text())
-        except OSError:
-            continue
-        if most.strip() != "max":
-            left.append(int(most) - int(taken) + (int(cached[1]) if cached else 0))
-    return left
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether it says that memory ran out, on a GPU or a processor."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -227,7 +124,7 @@ class _Needs:
                 return self._margin, 1
             shape = (1, x.shape[1], SIDE, SIDE)
             like = torch.empty(shape, dtype=x.dtype, device="meta")
-            found = field(trace(self._network, like, sight=True))
+            found = field(trace(self._network, like, proxies=True))
             return found.margin, found.step
 
         return self._once(self._fields, x, find)
@@ -328,7 +225,7 @@ class Tiled(nn.Module):
                     raise
                 reason = one_line(error, 160)
             # Behind the handler: the error would keep the failed pass's feature maps alive.
-            _give_back(x.device)
+            give_back_memory(x.device)
             side = self._smaller(x, side, reason)
         if side != asked:
             self._worked = side

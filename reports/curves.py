@@ -19,6 +19,7 @@ from reports.quantities import fixed, significant
 DASHES = ("solid", "dashed", "dotted")
 """By CSS and by matplotlib: once all hues are used, lines differ by these."""
 
+
 _STRETCHES = 80
 """Points that a curve has at most after `averaged`."""
 
@@ -62,7 +63,7 @@ def averaged(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     ]
 
 
-def panel(
+def curve_panel(
     curves: Sequence[Curve],
     *,
     name: str,
@@ -94,10 +95,10 @@ def panel(
         axes.set_xlabel("updates")
         axes.set_ylabel(shortened(y_label, 44))
         _draw(figure, axes, curves, levels)
-        return svg.inline(figure, name=name, description=described(curves, title, y_label))
+        return svg.inline(figure, name=name, description=curves_in_words(curves, title, y_label))
 
 
-def described(curves: Sequence[Curve], title: str, y_label: str) -> str:
+def curves_in_words(curves: Sequence[Curve], title: str, y_label: str) -> str:
     """What a panel shows, in words."""
     listed = [
         f"{shortened(curve.label)} from {significant(curve.points[0][1], 4)} at "

@@ -24,13 +24,21 @@ class Mark:
 REPRODUCED = Mark(
     "reproduced", "✓", "reproduced", "the measured value differs by no more than the tolerance"
 )
+
+
 DEVIATES = Mark("deviates", "✗", "deviates", "it differs by more")
+
+
 INCONSISTENT = Mark(
     "claim inconsistent", "!", "inconsistent", "the paper contradicts its own printed value"
 )
+
+
 NOT_MEASURED = Mark(
     "not measured", quantities.UNMEASURED, "unmeasured", "there is no measured value to compare"
 )
+
+
 MARKS = (REPRODUCED, DEVIATES, INCONSISTENT, NOT_MEASURED)
 
 
@@ -93,15 +101,25 @@ def reasons(verdicts: pd.DataFrame) -> list[Reason]:
 def _where(cells: list[Row]) -> str:
     """The one cell, or the methods of several."""
     if len(cells) == 1:
-        return place(cells[0])
-    labels = distinct(row["label"] or row["method"] for row in cells)
+        return claim_place(cells[0])
+    labels = distinct(name(row) for row in cells)
     more = len(labels) - _NAMED_AT_MOST
     return ", ".join(labels[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
-def place(row: Row) -> str:
+def name(row: Row) -> str:
+    """What a verdict is about, as the paper prints it: a method, or two and what is made of them."""
+    return str(row["label"] or method(row))
+
+
+def method(row: Row) -> str:
+    """The method of a verdict, or the two of a difference or ratio: "edsr - vdsr"."""
+    return " ".join(filter(None, (row["method"], row["operation"], row["other"])))
+
+
+def claim_place(row: Row) -> str:
     """Where a claim stands in its table: "SRCNN, foreman, Set14 x3, PSNR (Y)"."""
     image = row["image"] or ("average" if row["dataset"] else "")
     on = f"{row['dataset']} {scale_name(row['scale'])}".strip()
     what = quantities.quantity(row["quantity"]).name
-    return ", ".join(part for part in (row["label"] or row["method"], image, on, what) if part)
+    return ", ".join(part for part in (name(row), image, on, what) if part)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
+from bench.result import Quantity
 from reports.tables import Tables, clean
 from reports.template import fill
 
@@ -38,12 +39,15 @@ def render(
     verdicts: pd.DataFrame,
     runs: pd.DataFrame,
     trainings: pd.DataFrame,
+    known: Mapping[str, Quantity],
 ) -> str:
     """The whole page: HTML that loads nothing from anywhere.
 
+    The tables and the `known` quantities are those of `reports.tables.clean`.
+
     The same tables give the same bytes.
     """
-    tables = clean(results, verdicts, runs, trainings)
+    tables = clean(results, verdicts, runs, trainings, known)
     made = [_section(name, tables) for name in names()]
     shown = sorted((s for s in made if s.html or s.error), key=lambda s: (s.order, s.name))
     return fill("page", title=title, sections=shown)

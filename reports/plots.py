@@ -46,7 +46,9 @@ def pareto(cost: Sequence[float], quality: Sequence[float]) -> list[bool]:
     ]
 
 
-def panel(points: Sequence[Point], *, name: str, title: str, x_label: str, y_label: str) -> str:
+def trade_off_panel(
+    points: Sequence[Point], *, name: str, title: str, x_label: str, y_label: str
+) -> str:
     """Quality (up) against cost (right, logarithmic) as inline SVG.
 
     The front is a line with filled markers, dominated methods are hollow. Methods that cost
@@ -60,10 +62,12 @@ def panel(points: Sequence[Point], *, name: str, title: str, x_label: str, y_lab
         raise ValueError(f"panel {name!r} needs points of finite cost and quality: {points}")
     with drawing.style():
         figure = _drawn(points, title, x_label, y_label)
-        return svg.inline(figure, name=name, description=described(points, title, x_label, y_label))
+        return svg.inline(
+            figure, name=name, description=trade_off_in_words(points, title, x_label, y_label)
+        )
 
 
-def described(points: Sequence[Point], title: str, x_label: str, y_label: str) -> str:
+def trade_off_in_words(points: Sequence[Point], title: str, x_label: str, y_label: str) -> str:
     """What a panel shows, in words."""
     listed = [
         f"{shortened(p.label)} at {significant(p.cost, 4)}, {significant(p.quality, 4)}"

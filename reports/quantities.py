@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bench.result import metric_and_channel
+
 UNMEASURED = "\N{EN DASH}"
 """Stands where a value was not measured; the page never says nan."""
 
@@ -15,7 +17,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Wording:
     """The words and digits of one quantity."""
 
     name: str
@@ -27,45 +29,43 @@ class Quantity:
     figures: int = 4
     """Significant figures, where the decimals are not fixed."""
 
-    ranked: bool = False
-    """Whether the best method is marked; only where higher is better beyond doubt."""
 
-
-_COSTS = {
-    "multiplies_per_input_px": Quantity("multiplies per input px"),
-    "interpolation_multiplies_per_input_px": Quantity("interpolation, per input px"),
-    "elementwise_multiplies_per_input_px": Quantity("elementwise, per input px"),
-    "multiplies_per_output_px": Quantity("multiplies per output px"),
-    "multiplies_720p": Quantity("multiplies, 1280\N{MULTIPLICATION SIGN}720"),
-    "multadds_720p": Quantity("as the literature counts, 1280\N{MULTIPLICATION SIGN}720"),
-    "additions_per_input_px": Quantity("additions per input px"),
-    "activations_720p": Quantity("activations, 1280\N{MULTIPLICATION SIGN}720"),
-    "parameters": Quantity("parameters", decimals=0),
-    "conv_parameters": Quantity("parameters of convolutions in use", decimals=0),
-    "conv_weights": Quantity("their weights, without biases", decimals=0),
-    "receptive_field": Quantity("receptive field", decimals=0),
-    "peak_memory": Quantity("peak memory, 1280\N{MULTIPLICATION SIGN}720"),
-    "device_memory": Quantity("peak memory of the device"),
-    "seconds": Quantity("seconds", figures=3),
-    "seconds_p10": Quantity("seconds, 10th percentile", figures=3),
-    "seconds_p90": Quantity("seconds, 90th percentile", figures=3),
-    "roofline_fraction": Quantity("share of the roofline", figures=2),
+COSTS = {
+    "multiplies_per_input_px": Wording("multiplies per input px"),
+    "interpolation_multiplies_per_input_px": Wording("interpolation, per input px"),
+    "elementwise_multiplies_per_input_px": Wording("elementwise, per input px"),
+    "multiplies_per_output_px": Wording("multiplies per output px"),
+    "multiplies_720p": Wording("multiplies, 1280\N{MULTIPLICATION SIGN}720"),
+    "multadds_720p": Wording("as the literature counts, 1280\N{MULTIPLICATION SIGN}720"),
+    "additions_per_input_px": Wording("additions per input px"),
+    "activations_720p": Wording("activations, 1280\N{MULTIPLICATION SIGN}720"),
+    "parameters": Wording("parameters", decimals=0),
+    "conv_parameters": Wording("parameters of convolutions in use", decimals=0),
+    "conv_weights": Wording("their weights, without biases", decimals=0),
+    "receptive_field": Wording("receptive field", decimals=0),
+    "peak_memory": Wording("peak memory, 1280\N{MULTIPLICATION SIGN}720"),
+    "seconds": Wording("seconds", figures=3),
+    "seconds_p10": Wording("seconds, 10th percentile", figures=3),
+    "seconds_p90": Wording("seconds, 90th percentile", figures=3),
+    "roofline_fraction": Wording("share of the roofline", figures=2),
+    "device_memory": Wording("peak memory of the device"),
 }
+"""In the order in which a table shows them."""
 
 
-def quantity(key: str) -> Quantity:
+def quantity(key: str) -> Wording:
     """The quantity of that name; one that nobody described is shown under its own name.
 
     >>> quantity("psnr_y").name, quantity("colour_error").name
     ('PSNR (Y)', 'colour error')
     """
-    family, _, channel = key.partition("_")
-    suffix = f" ({channel.upper() if len(channel) < 4 else channel})" if channel else ""
+    family, channel = metric_and_channel(key)
+    suffix = f" ({channel.upper()})"
     if family == "psnr":
-        return Quantity(f"PSNR{suffix}", decimals=2, ranked=True)
+        return Wording(f"PSNR{suffix}", decimals=2)
     if family == "ssim":
-        return Quantity(f"SSIM{suffix}", decimals=4, ranked=True)
-    return _COSTS.get(key, Quantity(key.replace("_", " ")))
+        return Wording(f"SSIM{suffix}", decimals=4)
+    return COSTS.get(key, Wording(key.replace("_", " ")))
 
 
 def heading(key: str, unit: str) -> str:

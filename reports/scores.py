@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from bench.result import metric_and_channel
 from reports import quantities
 from reports.tables import Row, distinct, rows, scale_name
 
@@ -31,10 +32,10 @@ Place: TypeAlias = tuple[str, str, str, int, str, str, str]
 
 def index(results: pd.DataFrame) -> dict[Place, Row]:
     """Rows of results by their place; of one protocol and machine, so no two share a place."""
-    return {place(row): row for row in rows(results)}
+    return {result_place(row): row for row in rows(results)}
 
 
-def place(row: Row) -> Place:
+def result_place(row: Row) -> Place:
     """Where a result stands within one protocol."""
     return (
         row["method"],
@@ -56,29 +57,34 @@ def pairs(keys: Iterable[str]) -> list[tuple[str, ...]]:
     present = distinct(keys)
     grouped = []
     for key in present:
-        family, _, channel = key.partition("_")
+        family, channel = metric_and_channel(key)
         psnr, ssim = f"psnr_{channel}", f"ssim_{channel}"
         together = family in ("psnr", "ssim") and psnr in present and ssim in present
         grouped.append((psnr, ssim) if together else (key,))
     return distinct(grouped)
 
 
-def ranks(key: str, values: Sequence[float]) -> list[str]:
+def ranks(key: str, values: Sequence[float], better: str) -> list[str]:
     """`best`, `second` or '' for each value, as a reader of the printed digits would rank them.
 
     Nothing is marked unless there are two different values to compare.
 
-    >>> ranks("psnr_y", [33.66, 36.341, 36.344, 35.78])
+    Args:
+        key: the quantity.
+        values: NaN where there is none.
+        better: `higher`, `lower`, or '' where neither is better.
+
+    >>> ranks("psnr_y", [33.66, 36.341, 36.344, 35.78], "higher")
     ['', 'best', 'best', 'second']
     """
     printed = [quantities.written(key, value) for value in values]
     measured = {
         text: value for text, value in zip(printed, values, strict=True) if not math.isnan(value)
     }
-    top = sorted(measured, key=lambda text: measured[text], reverse=True)[:2]
-    if not quantities.quantity(key).ranked or len(top) < 2:
+    ordered = sorted(measured, key=lambda text: measured[text], reverse=better == "higher")
+    if not better or len(ordered) < 2:
         return [""] * len(values)
-    names = dict(zip(top, ("best", "second"), strict=True))
+    names = dict(zip(ordered[:2], ("best", "second"), strict=True))
     return [names.get(text, "") for text in printed]
 
 
@@ -96,7 +102,8 @@ def score(key: str, row: Row | None, rank: str = "") -> Score:
 def ranked(key: str, found: Sequence[Row | None]) -> list[Score]:
     """Scores that compete with each other: one quantity, one dataset, several methods."""
     values = [math.nan if row is None else row["value"] for row in found]
-    marked = zip(found, ranks(key, values), strict=True)
+    better = next((row["better"] for row in found if row is not None), "")
+    marked = zip(found, ranks(key, values, better), strict=True)
     return [score(key, row, rank) for row, rank in marked]
 
 

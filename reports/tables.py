@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import pandas as pd
+
+from bench.result import (
+    COLUMNS,
+    RUN_COLUMNS,
+    TRAINING_COLUMNS,
+    VERDICT_COLUMNS,
+    Cell,
+    Quantity,
+)
 
 Row: TypeAlias = dict[str, Any]
 """One row of a table, by column name."""
@@ -14,53 +23,8 @@ Row: TypeAlias = dict[str, Any]
 Method: TypeAlias = tuple[str, str, str]
 """A method, its weights and how it was run: one row or column of most tables."""
 
-RESULT_COLUMNS = (
-    "method",
-    "weights",
-    "scale",
-    "dataset",
-    "image",
-    "protocol",
-    "inference",
-    "quantity",
-    "value",
-    "unit",
-    "spread",
-    "source",
-    "run",
-    "note",
-)
-VERDICT_COLUMNS = (
-    "table",
-    "title",
-    "source",
-    "method",
-    "weights",
-    "scale",
-    "dataset",
-    "image",
-    "protocol",
-    "quantity",
-    "unit",
-    "printed",
-    "claimed",
-    "measured",
-    "difference",
-    "tolerance",
-    "verdict",
-    "reason",
-    "label",
-)
-RUN_COLUMNS = ("run", "key", "value")
-TRAINING_COLUMNS = ("sha256", "method", "weights", "scale", "key", "value")
-
-CELL = [
-    "method", "weights", "scale", "dataset", "image", "protocol", "inference", "quantity", "machine"
-]  # fmt: skip
-"""What names a measured value; `machine` counts for times alone."""
-
-OF_A_MACHINE = ("roofline_fraction", "device_memory")
-"""Quantities that belong to the machine, as every time does."""
+NAMES_A_VALUE = [*Cell._fields, "machine"]
+"""The columns that name a measured value; `machine` is empty unless the value belongs to one."""
 
 _RESULT_NUMBERS = ("value", "spread")
 _VERDICT_NUMBERS = ("claimed", "measured", "difference", "tolerance")
@@ -71,8 +35,9 @@ class Tables:
     """Results, verdicts, runs and trainings: everything that a section may show.
 
     Text columns hold strings ('' where there is none), `scale` an int (0 where there is none),
-    numbers floats (NaN where there is none). Results have one more column, `machine`: what a
-    time was measured on, '' for a quantity that is the same everywhere. Runs and trainings are in
+    numbers floats (NaN where there is none). Results have two more columns: `machine`, what a time
+    was measured on, '' for a quantity that is the same everywhere; and `better`, `higher` or
+    `lower`, '' where neither is better. Runs and trainings are in
     long form, a row a fact; a training is known by the hash of the weights that it ended with, and
     by the method, weights and scale that results call them.
     """
@@ -84,25 +49,48 @@ class Tables:
 
 
 def clean(
-    results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame, trainings: pd.DataFrame
+    results: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    runs: pd.DataFrame,
+    trainings: pd.DataFrame,
+    known: Mapping[str, Quantity],
 ) -> Tables:
     """The tables as sections expect them.
+
+    Args:
+        results: columns `bench.result.COLUMNS`.
+        verdicts: columns `bench.result.VERDICT_COLUMNS`.
+        runs: columns `bench.result.RUN_COLUMNS`.
+        trainings: columns `bench.result.TRAINING_COLUMNS`.
+        known: the quantities by name. Values of a cost that is not among them are kept apart by
+            machine.
 
     Raises:
         ValueError: a table that has rows lacks a column.
     """
     tidy_runs = _tidy("runs", runs, RUN_COLUMNS, ())
-    tidy_results = _tidy("results", results, RESULT_COLUMNS, _RESULT_NUMBERS)
+    tidy_results = _tidy("results", results, COLUMNS, _RESULT_NUMBERS)
     machines = machine_names(tidy_runs)
     tidy_results["machine"] = [
-        machines.get(run, run) if unit == "s" or quantity in OF_A_MACHINE else ""
-        for run, unit, quantity in zip(
-            *(tidy_results[name] for name in ("run", "unit", "quantity")), strict=True
+        machines.get(run, run) if _is_of_machine(known.get(quantity), dataset) else ""
+        for run, quantity, dataset in zip(
+            *(tidy_results[name] for name in ("run", "quantity", "dataset")), strict=True
         )
     ]
+    tidy_results["better"] = [_better(known.get(name)) for name in tidy_results["quantity"]]
     tidy_verdicts = _tidy("verdicts", verdicts, VERDICT_COLUMNS, _VERDICT_NUMBERS)
     tidy_trainings = _tidy("trainings", trainings, TRAINING_COLUMNS, ())
     return Tables(tidy_results, tidy_verdicts, tidy_runs, tidy_trainings)
+
+
+def _is_of_machine(quantity: Quantity | None, dataset: str) -> bool:
+    return quantity.of_machine if quantity is not None else not dataset
+
+
+def _better(quantity: Quantity | None) -> str:
+    if quantity is None or quantity.higher_is_better is None:
+        return ""
+    return "higher" if quantity.higher_is_better else "lower"
 
 
 def _tidy(
@@ -163,7 +151,7 @@ def rows(table: pd.DataFrame) -> Iterator[Row]:
 def latest(results: pd.DataFrame) -> pd.DataFrame:
     """One row a cell: the last that was measured or, where none was, the last that says why."""
     ranked = results.assign(_measured=results["value"].notna())
-    ranked = ranked.sort_values("_measured", kind="stable").drop_duplicates(CELL, keep="last")
+    ranked = ranked.sort_values("_measured", kind="stable").drop_duplicates(NAMES_A_VALUE, keep="last")
     return ranked.sort_index().drop(columns="_measured")
 
 

@@ -24,10 +24,8 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from zoo.ensemble import self_ensemble
 from zoo.errors import InputError, one_line, unknown
 from zoo.method import Method
-from zoo.resample import KERNELS
 
 ENTRY_POINTS = "sisrbench.methods"
 
@@ -94,6 +92,27 @@ def split(spec: str) -> tuple[str, dict[str, str], str]:
     return name, settings, weights
 
 
+def require(spec: str) -> None:
+    """Refuse a name that is no method's; no method's file is imported, nor torch.
+
+    Raises:
+        InputError: no such method, no such file, or settings that are not KEY=VALUE.
+    """
+    name, _, _ = split(spec)
+    known = names()
+    base = _base(name, known)
+    if _is_file(base):
+        if not Path(base).is_file():
+            raise InputError(f"no method file {base!r}; give the path of a .py file that exists")
+    elif base not in known:
+        raise unknown("method", base, known)
+
+
+def _base(name: str, known: list[str]) -> str:
+    """The method that a name's self-ensemble is made of; the name itself where it is none."""
+    return name.removesuffix("+") if name not in known else name
+
+
 def load(spec: str) -> tuple[Method, str]:
     """The method of `NAME[+][:KEY=VALUE,...][@WEIGHTS]`, and what stands behind the `@`, or ''.
 
@@ -103,9 +122,11 @@ def load(spec: str) -> tuple[Method, str]:
     """
     name, settings, weights = split(spec)
     known = names()
-    base = name.removesuffix("+") if name not in known else name
+    base = _base(name, known)
     method = _find(base, known)
     if base != name:
+        from zoo.ensemble import self_ensemble
+
         method = self_ensemble(method)
     return method.with_settings(settings), weights
 
@@ -166,6 +187,8 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _card(module: ModuleType, name: str, path: Path) -> Method:
+    from zoo.resample import KERNELS
+
     function = getattr(module, "method", None)
     if not callable(function):
         raise InputError(f"{path} has no function method(name); see CONTRIBUTING.md, 'A method'")

@@ -29,8 +29,8 @@ from zoo.dictionaries import (
     neighbourhood_regressors,
 )
 from zoo.errors import InputError
-from zoo.method import Lesson, Method, Recipe, Settings, Step, Weights, learned_here
-from zoo.nonnegative import Effort, solve
+from zoo.method import LearningInputs, Method, Recipe, Settings, Step, Weights, learned_here
+from zoo.nonnegative import MeanWork, solve
 from zoo.patches import (
     PATCH,
     WINDOW,
@@ -43,9 +43,16 @@ from zoo.patches import (
 
 NAMES = ("k-svd", "gr", "anr", "a-plus", "ne-lle", "ne-nnls")
 
+
 _ZEYDE = "Zeyde et al., On Single Image Scale-Up Using Sparse-Representations, 2010"
+
+
 _ANR = "Timofte et al., Anchored Neighborhood Regression for Fast Example-Based SR, ICCV 2013"
+
+
 _APLUS = "Timofte et al., A+: Adjusted Anchored Neighborhood Regression, ACCV 2014"
+
+
 _CITATIONS = {
     "k-svd": _ZEYDE,
     "gr": _ANR,
@@ -57,11 +64,15 @@ _CITATIONS = {
         "Embedding, BMVC 2012, as in ANR's"
     ),
 }
+
+
 _PUBLISHED = {
     2: "ddcd61927c1e3a9f85c1301c5f3dc4a86995a6d09d8a8838a7f991cdf8a1fe47",
     3: "756fac0970d159a976518b522d3105df0313a2cd5ed4342958ea9d78e2e4bb3b",
     4: "29f76ccedbf61f1080bcf8d8e2641557783ddf55c912210a25a290e5305377a2",
 }
+
+
 _LEARNED = {
     ("a-plus", 2): "777d2e4ca21a4e21c58ee9d83e26c4adb51b5edda9d6964a5bb5fec8de196b27",
     ("a-plus", 3): "35283db64474eed7c985ecf505df9ed27177800f24d8ad04609bc7ab88a21544",
@@ -71,15 +82,29 @@ _LEARNED = {
     ("k-svd", 4): "c7a5cde2e7ac336c53f6accfe15e7849bd2741e94e5988cef3f1928452602f27",
 }
 """SHA-256 of the weights in `weights/`, which this project learned from T91."""
+
+
 _FEATURES = {2: 28, 3: 30, 4: 30}
 """Components that keep 99.9 % of the energy of gradients, by scale; as published."""
+
+
 _ATOMS = frozenset(("features", "low", "high"))
+
+
 _COMPACT = frozenset(("features", "anchors", "regressors", "step"))
-_EFFORT = Effort(steps=18, slots=10)
+
+
+_MEAN_WORK = MeanWork(steps=18, slots=10)
 """Of the weights of a patch: means over Set5 x3 with the published dictionary."""
+
+
 _FLAT = 1e-4
 """Features of flat patches stay below: 0 but for the rounding of single precision."""
+
+
 _BLOCK, _BLOCKS = 16, 256  # patches that share a regressor; blocks multiplied at once
+
+
 _CHUNK = 1024  # patches compared with all atoms at once: 4 MiB, which stays in a core's cache
 
 
@@ -112,7 +137,7 @@ class Patches(nn.Module):
         out[..., s : (rows - 1) * s, s : (columns - 1) * s] += average_overlapping(patches, s)
         return out
 
-    def sight(self) -> nn.Module:
+    def receptive_field_proxy(self) -> nn.Module:
         """A network that looks as far: 3 LR pixels to each side, on the grid of LR."""
         s = self.scale
         return nn.Sequential(
@@ -148,7 +173,7 @@ class Dictionary(Patches):
         raise NotImplementedError
 
 
-class SparseCoding(Dictionary):
+class OrthogonalMatchingPursuit(Dictionary):
     """K-SVD: at most `sparsity` atoms, by matching pursuit."""
 
     def __init__(self, scale: int, atoms: int, sparsity: int) -> None:
@@ -213,7 +238,7 @@ class Nonnegative(NeighbourEmbedding):
     def weigh(self, described: Tensor, near: Tensor) -> Tensor:
         """Bevilacqua et al. 2012, eq. 4."""
         linear = (near @ described[:, :, None])[..., 0]
-        return solve(near @ near.mT, linear, effort=_EFFORT)
+        return solve(near @ near.mT, linear, mean_work=_MEAN_WORK)
 
 
 class Regression(Patches):
@@ -274,8 +299,6 @@ class AnchoredRegression(Patches):
 
 
 # Published dictionaries
-
-
 def dictionary(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     """`features`, `low` and `high` of the authors' `conf` struct, in float64.
 
@@ -331,8 +354,6 @@ def _anchored(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 # Weights in the package
-
-
 def compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights in a quarter of their size or half: floats of 16 bits, regressors of 8.
 
@@ -372,13 +393,14 @@ def _whole(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 # Cards
-
 _DICTIONARY = {
     "step": 2,  # LR pixels between patches, so that K-SVD is quick, as the authors'
     "features": _FEATURES,
     "sparsity": 3,
     "iterations": 20,
 }
+
+
 _REGRESSORS = {
     **_DICTIONARY,
     "levels": 12,
@@ -390,14 +412,14 @@ _REGRESSORS = {
 }
 
 
-def _learn_global(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
-    """GR's weights, from the dictionary that the lesson starts from or learns."""
-    return _global(lesson.start or (yield from learn_dictionary(lesson)))
+def _learn_global(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
+    """GR's weights, from the dictionary that the inputs starts from or learns."""
+    return _global(inputs.start or (yield from learn_dictionary(inputs)))
 
 
-def _learn_anchored(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
-    """ANR's weights, from the dictionary that the lesson starts from or learns."""
-    return _anchored(lesson.start or (yield from learn_dictionary(lesson)))
+def _learn_anchored(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
+    """ANR's weights, from the dictionary that the inputs starts from or learns."""
+    return _anchored(inputs.start or (yield from learn_dictionary(inputs)))
 
 
 _LEARN = {
@@ -408,11 +430,15 @@ _LEARN = {
     "anr": _learn_anchored,
     "a-plus": learn_regressors,
 }
+
+
 _CONVERT: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Tensor]], frozenset[str]]] = {
     "gr": (_global, _ATOMS),
     "anr": (_anchored, _ATOMS),
     "a-plus": (_whole, _COMPACT),
 }
+
+
 _SETTINGS = {
     "k-svd": {"atoms": 1024, "sparsity": 3},
     "ne-lle": {"atoms": 1024, "neighbours": 24},
@@ -426,7 +452,7 @@ _SETTINGS = {
 def _build(name: str, scale: int, settings: Settings) -> nn.Module:
     atoms = settings["atoms"]
     if name == "k-svd":
-        return SparseCoding(scale, atoms, settings["sparsity"])
+        return OrthogonalMatchingPursuit(scale, atoms, settings["sparsity"])
     if name == "ne-lle":
         return LocallyLinear(scale, atoms, settings["neighbours"])
     if name == "ne-nnls":
@@ -454,7 +480,7 @@ def _multiplies(name: str, scale: int, settings: Settings) -> float:
     if name == "ne-lle":  # the factor of the Gram matrix, and two triangular solves
         weights = (n**3 - n) // 6 + n * (n - 1)
     else:  # correlations with the neighbours; what a step does to the inverse, and to them
-        weights = n * d + _EFFORT.steps * _EFFORT.slots * (_EFFORT.slots + n)
+        weights = n * d + _MEAN_WORK.steps * _MEAN_WORK.slots * (_MEAN_WORK.slots + n)
     return features + search + n * n * d + weights + n * size
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.method import Lesson, Step
+from zoo.method import LearningInputs, Step
 from zoo.patches import (
     PATCH,
     WINDOW,
@@ -43,14 +43,14 @@ class _Pair:
     missing: Tensor
 
 
-def _pairs(images: Iterable[Tensor], lesson: Lesson) -> Iterator[_Pair]:
-    """The pairs of those images that hold a patch, on the lesson's device."""
-    scale = lesson.scale
+def _pairs(images: Iterable[Tensor], inputs: LearningInputs) -> Iterator[_Pair]:
+    """The pairs of those images that hold a patch, on the inputs's device."""
+    scale = inputs.scale
     for image in images:
         rows, columns = image.shape[-2] // scale, image.shape[-1] // scale
         if min(rows, columns) < WINDOW:
             continue
-        hr = image[: rows * scale, : columns * scale].to(lesson.device)
+        hr = image[: rows * scale, : columns * scale].to(inputs.device)
         lr = imresize(hr, Fraction(1, scale))
         interpolated = imresize(lr, scale)
         yield _Pair(interpolated, hr - interpolated)
@@ -76,7 +76,7 @@ def principal_components(covariance: Tensor, count: int) -> tuple[Tensor, float]
     return vectors[:, -count:], float(values[-count:].sum() / values.sum())
 
 
-def learn_dictionary(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
+def learn_dictionary(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
     """K-SVD on the features of a sparse grid of patches, then HR atoms by least squares.
 
     Returns:
@@ -87,12 +87,12 @@ def learn_dictionary(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]
 
     Source: Zeyde et al. 2010, section 3; K-SVD of Rubinstein et al. 2008, approximate update.
     """
-    scale, settings = lesson.scale, lesson.settings
-    atoms, sparsity = lesson.method.settings["atoms"], settings["sparsity"]
+    scale, settings = inputs.scale, inputs.settings
+    atoms, sparsity = inputs.method.settings["atoms"], settings["sparsity"]
     seen, missing = [], []
-    for pair in _pairs(lesson.images, lesson):
+    for pair in _pairs(inputs.images, inputs):
         rows, columns = (side // scale - WINDOW + 1 for side in pair.missing.shape)
-        taken = _every(rows, columns, settings["step"], lesson.device)
+        taken = _every(rows, columns, settings["step"], inputs.device)
         seen.append(windows(pair.interpolated, scale)[taken])
         missing.append(_missing_patches(pair.missing, scale)[taken])
     found = sum(map(len, seen))
@@ -103,9 +103,9 @@ def learn_dictionary(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]
         )
     sight, high = torch.cat(seen), torch.cat(missing)
     del seen, missing
-    operator = gradient_operator(scale).to(lesson.device)
-    if "features" in lesson.saved:
-        features = lesson.saved["features"].to(lesson.device)
+    operator = gradient_operator(scale).to(inputs.device)
+    if "features" in inputs.saved:
+        features = inputs.saved["features"].to(inputs.device)
     else:
         covariance = operator @ (sight.T @ sight) @ operator.T
         components, share = principal_components(covariance, settings["features"][scale])
@@ -115,7 +115,7 @@ def learn_dictionary(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]
         yield Step(stage="PCA", done=1, total=1, state=state, note=note)
     described = sight @ features.T
     del sight
-    low = yield from ksvd(described, atoms, sparsity, lesson, {"features": features})
+    low = yield from ksvd(described, atoms, sparsity, inputs, {"features": features})
     codes = _sparse_codes(described, low, sparsity)
     gram = (codes.T @ codes).toarray()
     right = codes.T @ high.cpu().numpy()
@@ -145,7 +145,7 @@ def _sparse_codes(x: Tensor, atoms: Tensor, sparsity: int) -> scipy.sparse.csr_a
 
 
 def ksvd(
-    x: Tensor, count: int, sparsity: int, lesson: Lesson, keep: dict[str, Tensor]
+    x: Tensor, count: int, sparsity: int, inputs: LearningInputs, keep: dict[str, Tensor]
 ) -> Generator[Step, None, Tensor]:
     """A dictionary of `count` atoms, (count, d) of unit length, for rows x (N, d).
 
@@ -158,17 +158,17 @@ def ksvd(
         x: the samples.
         count: number of atoms.
         sparsity: atoms in a code.
-        lesson: `settings["iterations"]`, the seed, and what was saved.
+        inputs: `settings["iterations"]`, the seed, and what was saved.
         keep: what else each step's state has to hold.
     """
-    iterations = lesson.settings["iterations"]
+    iterations = inputs.settings["iterations"]
     rows = x.cpu().numpy()
-    saved = lesson.saved
+    saved = inputs.saved
     first = int(saved["iteration"]) if "low" in saved else 0
     if "low" in saved:
         atoms = saved["low"].cpu().numpy().copy()
     else:
-        random = np.random.default_rng(lesson.seed)
+        random = np.random.default_rng(inputs.seed)
         lengths = np.linalg.norm(rows, axis=1)
         usable = np.flatnonzero(lengths > 1e-6)
         if len(usable) < count:
@@ -179,7 +179,7 @@ def ksvd(
         chosen = random.choice(usable, count, replace=False)
         atoms = rows[chosen] / lengths[chosen, None]
     for iteration in range(first, iterations):
-        random = np.random.default_rng([lesson.seed, iteration])
+        random = np.random.default_rng([inputs.seed, iteration])
         coded = _coded(x, torch.from_numpy(atoms).to(x), sparsity)
         index, amount = (part.cpu().numpy() for part in coded)
         rest = _refine(rows, atoms, index, amount, random)
@@ -301,26 +301,26 @@ def _smaller(image: Tensor, share: float) -> Tensor:
     return imresize(image, size=(math.ceil(len(image) * share), math.ceil(image.shape[1] * share)))
 
 
-def _samples(lesson: Lesson, kept: Mapping[str, Tensor]) -> Generator[Step, None, _Samples]:
+def _samples(inputs: LearningInputs, kept: Mapping[str, Tensor]) -> Generator[Step, None, _Samples]:
     """The first `samples` pairs of all images, then of all images smaller by `ratio`, and so on.
 
     `levels` sizes in all (Timofte et al. 2014, section 3). Steps keep what was `kept` before:
     samples are collected anew.
     """
-    scale, settings = lesson.scale, lesson.settings
+    scale, settings = inputs.scale, inputs.settings
     levels, left = settings["levels"], settings["samples"]
-    features = kept["features"].to(lesson.device, torch.float64).flatten(1)
+    features = kept["features"].to(inputs.device, torch.float64).flatten(1)
     low, missing, start, width = [], [], [], []
     begun = 0
     for level in range(levels):
-        images = (_smaller(image, settings["ratio"] ** level) for image in lesson.images)
-        for pair in _pairs(images, lesson):
+        images = (_smaller(image, settings["ratio"] ** level) for image in inputs.images)
+        for pair in _pairs(images, inputs):
             described = (windows(pair.interpolated, scale) @ features.T).float()[:left]
             left -= len(described)
             low.append(described)
             rows, columns = pair.missing.shape
             down, along = (
-                torch.arange(scale, side - (PATCH + 1) * scale + 1, scale, device=lesson.device)
+                torch.arange(scale, side - (PATCH + 1) * scale + 1, scale, device=inputs.device)
                 for side in (rows, columns)
             )
             start.append((begun + down[:, None] * columns + along).reshape(-1)[: len(described)])
@@ -348,7 +348,7 @@ def _samples(lesson: Lesson, kept: Mapping[str, Tensor]) -> Generator[Step, None
     return _Samples(joined, length, torch.cat(missing), torch.cat(start), torch.cat(width))
 
 
-def learn_regressors(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
+def learn_regressors(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
     """A+: a regressor for each atom from its nearest samples in the pyramid of all images.
 
     Returns:
@@ -359,21 +359,21 @@ def learn_regressors(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]
 
     Source: Timofte, De Smet, Van Gool: A+, ACCV 2014, section 3.
     """
-    saved, settings = lesson.saved, lesson.settings
+    saved, settings = inputs.saved, inputs.settings
     if "anchors" in saved:
         kept = dict(saved)
     else:
-        learned = lesson.start or (yield from learn_dictionary(lesson))
+        learned = inputs.start or (yield from learn_dictionary(inputs))
         kept = {"features": learned["features"], "anchors": learned["low"]}
-    anchors = kept["anchors"].to(lesson.device, torch.float32)
-    samples = yield from _samples(lesson, kept)
-    shape = (0, anchors.shape[1], (PATCH * lesson.scale) ** 2)
-    regressors = saved.get("regressors", torch.empty(shape, dtype=torch.float64)).to(lesson.device)
+    anchors = kept["anchors"].to(inputs.device, torch.float32)
+    samples = yield from _samples(inputs, kept)
+    shape = (0, anchors.shape[1], (PATCH * inputs.scale) ** 2)
+    regressors = saved.get("regressors", torch.empty(shape, dtype=torch.float64)).to(inputs.device)
     for first in range(len(regressors), len(anchors), _ANCHORS):
         likeness = anchors[first : first + _ANCHORS] @ samples.low
         nearest = likeness.topk(settings["neighbours"], dim=1, sorted=False).indices
         low = samples.low[:, nearest].permute(1, 2, 0).double()
-        high = samples.high(nearest, lesson.scale)
+        high = samples.high(nearest, inputs.scale)
         regressors = torch.cat([regressors, ridge(low, high, settings["penalty"])])
         kept = {**kept, "regressors": regressors}
         yield Step(stage="regressors", done=len(regressors), total=len(anchors), state=kept)

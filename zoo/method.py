@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from zoo.errors import InputError
 from zoo.recipe import Descent
+
+if TYPE_CHECKING:  # so that naming the methods does not load torch
+    import torch
+    from torch import Tensor, nn
 
 Settings: TypeAlias = Mapping[str, Any]
 """Every setting's value: a method's are integers or words, a recipe's any plain value."""
@@ -57,7 +58,7 @@ class Step:
     total: int
     """Of the stage's steps."""
     state: Mapping[str, Tensor]
-    """What `Lesson.saved` has to hold for learning to go on after this step, to the same bits."""
+    """What `LearningInputs.saved` has to hold for learning to go on after this step, to the same bits."""
     note: str = ""
     """What people would watch: an error, a count."""
     remark: str = ""
@@ -68,8 +69,14 @@ class Step:
     """The module's state dict where its PSNR is the best so far."""
 
 
+def _processor() -> torch.device:
+    import torch
+
+    return torch.device("cpu")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class LearningInputs:
     """What a recipe is given."""
 
     method: Method
@@ -84,7 +91,7 @@ class Lesson:
     saved: Mapping[str, Tensor] = field(default_factory=dict)
     """The state of the step to go on after; empty at the beginning."""
     seed: int = 0
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device = field(default_factory=_processor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +102,7 @@ class Recipe:
     citation: str
     data: tuple[str, ...]
     """Names of the training sets, in order."""
-    learn: Callable[[Lesson], Generator[Step, None, dict[str, Tensor]]] | Descent
+    learn: Callable[[LearningInputs], Generator[Step, None, dict[str, Tensor]]] | Descent
     """Yields its steps and returns the module's state dict; or what gradient descent is to do."""
     settings: Settings = field(default_factory=dict)
     """Every number that the source states, or that was taken where it is silent; none of gradient
@@ -119,7 +126,7 @@ class Method:
     h, w >= `smallest`, on the device that its parameters are on, and reads no global state.
 
     Tiles find on the graph how far it looks. Where they cannot, since it makes a list of patches of
-    the image, the module has a method `sight()`, which gives a network that looks as far.
+    the image, the module has a method `receptive_field_proxy()`, which gives a network that looks as far.
     """
 
     name: str

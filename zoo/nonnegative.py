@@ -22,7 +22,7 @@ of the first penalty, are taken to be at it."""
 
 
 @dataclass(frozen=True)
-class Effort:
+class MeanWork:
     """What a problem takes on average.
 
     On the meta device, where nothing has a value, each takes so much, so that what is counted
@@ -40,7 +40,7 @@ def solve(
     penalty: float = 0.0,
     *,
     to_knot: bool = False,
-    effort: Effort | None = None,
+    mean_work: MeanWork | None = None,
 ) -> Tensor:
     """The weights of each problem's atoms: (N, K), none negative.
 
@@ -52,16 +52,16 @@ def solve(
         penalty: on the sum of the weights, >= 0; 0 is nonnegative least squares.
         to_knot: end at a knot, not at the penalty: at the second one at or below it, as
             SparseLab's `SolveLasso` does, whose stopping rule looks at where a step began.
-        effort: what to do on the meta device.
+        mean_work: what to do on the meta device.
 
     A path of more than 10 * K steps, of which there is none but by rounding, is left there.
     """
     out = torch.zeros_like(linear)
     if linear.is_meta:
-        if effort is None:
-            raise ValueError("steps depend on values, which meta tensors lack; give the effort")
-        paths = _Paths.begin(gram, linear, penalty, effort.slots)
-        for _ in range(effort.steps):
+        if mean_work is None:
+            raise ValueError("steps depend on values, which meta tensors lack; give the mean_work")
+        paths = _Paths.begin(gram, linear, penalty, mean_work.slots)
+        for _ in range(mean_work.steps):
             paths.pivot()
             paths.advance(to_knot)
         return out

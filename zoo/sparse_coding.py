@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, fold, normalize, unfold
 
 from zoo.errors import InputError
-from zoo.method import Lesson, Method, Recipe, Settings, Step, Weights
-from zoo.nonnegative import Effort, solve
+from zoo.method import LearningInputs, Method, Recipe, Settings, Step, Weights
+from zoo.nonnegative import MeanWork, solve
 from zoo.patches import PATCH, WINDOW, refuse_without_patch
 from zoo.resample import imresize
 
@@ -41,7 +41,7 @@ ZOOM = 2
 PENALTY = 0.1
 ATOMS = {2: 1024, 3: 1022, 4: 1024}
 """Of the published dictionaries; two atoms at x3 were never used when it was learned."""
-EFFORT = Effort(steps=8, slots=7)
+MEAN_WORK = MeanWork(steps=8, slots=7)
 """Of a patch on average, with the published dictionary on Set5 at x3: 7.9 and 7.0."""
 _CHUNK = 2048
 """Patches coded at once."""
@@ -111,7 +111,7 @@ class SparseCoding(nn.Module):
         out[..., s:-s, s:-s] = total / layers
         return out
 
-    def sight(self) -> nn.Module:
+    def receptive_field_proxy(self) -> nn.Module:
         """A network that looks as far: a patch's features reach 3 LR pixels beyond it."""
         reach = PATCH - 1 + 3
         return nn.Sequential(
@@ -123,7 +123,7 @@ class SparseCoding(nn.Module):
         low, high = self.low.flatten(1), self.high.flatten(1)
         length = seen.square().sum(1, keepdim=True).sqrt().clamp(min=1)
         linear = (seen / length) @ low.T
-        weights = solve(self._gram(low), linear, PENALTY, to_knot=True, effort=EFFORT)
+        weights = solve(self._gram(low), linear, PENALTY, to_knot=True, mean_work=MEAN_WORK)
         return (weights @ high) * length
 
     @staticmethod
@@ -168,7 +168,7 @@ def _pictures(columns: Any, planes: int) -> Tensor:
     return atoms.reshape(-1, planes, side, side).transpose(2, 3).contiguous()
 
 
-def learn(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
+def learn(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
     """Both dictionaries as one, of pairs [HR patch / 3s, features / 12] (TIP 2010, section III).
 
     In turn, all pairs, each of unit length, are coded over the atoms, with codes that are not
@@ -182,25 +182,25 @@ def learn(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
     Raises:
         InputError: the images hold fewer patches than four for each atom.
     """
-    settings = lesson.settings
-    count, iterations = _atoms(lesson.scale, lesson.method.settings), settings["iterations"]
-    pairs = _pairs(lesson)
+    settings = inputs.settings
+    count, iterations = _atoms(inputs.scale, inputs.method.settings), settings["iterations"]
+    pairs = _pairs(inputs)
     if len(pairs) < 4 * count:
         raise InputError(
-            f"the images hold {len(pairs)} patches that are not flat at x{lesson.scale}; give "
+            f"the images hold {len(pairs)} patches that are not flat at x{inputs.scale}; give "
             f"enough for {4 * count}, four for each atom"
         )
-    first = int(lesson.saved["iteration"]) if lesson.saved else 0
-    atoms = lesson.saved["pairs"] if lesson.saved else pairs[_draw(lesson, 0, len(pairs), count)]
+    first = int(inputs.saved["iteration"]) if inputs.saved else 0
+    atoms = inputs.saved["pairs"] if inputs.saved else pairs[_draw(inputs, 0, len(pairs), count)]
     for done in range(first + 1, iterations + 1):
         products, targets, error = _statistics(pairs, atoms, settings["penalty"])
         idle = products.diagonal() == 0
         atoms = refine(atoms, products, targets)
-        atoms[idle] = pairs[_draw(lesson, done, len(pairs), int(idle.sum()))]
+        atoms[idle] = pairs[_draw(inputs, done, len(pairs), int(idle.sum()))]
         state = {"pairs": atoms, "iteration": torch.tensor(done)}
         note = f"RMS error {error:.4f}, {int(idle.sum())} atoms unused"
         yield Step(stage="dictionary", done=done, total=iterations, state=state, note=note)
-    side = PATCH * lesson.scale
+    side = PATCH * inputs.scale
     high, low = atoms[:, : side**2], atoms[:, side**2 :]
     length = low.norm(dim=1, keepdim=True).clamp(min=1e-6)
     ratio = side / (2 * ZOOM * PATCH)
@@ -210,23 +210,23 @@ def learn(lesson: Lesson) -> Generator[Step, None, dict[str, Tensor]]:
     }
 
 
-def _draw(lesson: Lesson, iteration: int, size: int, count: int) -> Tensor:
-    """`count` different numbers below `size`, by the lesson's seed."""
-    random = torch.Generator().manual_seed(lesson.seed + iteration)
-    return torch.randperm(size, generator=random)[:count].to(lesson.device)
+def _draw(inputs: LearningInputs, iteration: int, size: int, count: int) -> Tensor:
+    """`count` different numbers below `size`, by the inputs's seed."""
+    random = torch.Generator().manual_seed(inputs.seed + iteration)
+    return torch.randperm(size, generator=random)[:count].to(inputs.device)
 
 
-def _pairs(lesson: Lesson) -> Tensor:
+def _pairs(inputs: LearningInputs) -> Tensor:
     """Patches of all images, (n, 9 s^2 + 144) of unit length, float32; each transposed, too.
 
     As many as the settings say, spread over the images by their size; of these, those are left
     out whose HR varies less than the settings say, in levels of 1/255.
     """
-    s, settings = lesson.scale, lesson.settings
-    random = torch.Generator().manual_seed(lesson.seed)
-    area = sum(image.numel() for image in lesson.images)
+    s, settings = inputs.scale, inputs.settings
+    random = torch.Generator().manual_seed(inputs.seed)
+    area = sum(image.numel() for image in inputs.images)
     found = []
-    for image in lesson.images:
+    for image in inputs.images:
         rows, columns = (length // s for length in image.shape)
         if min(rows, columns) < WINDOW:
             continue
@@ -244,7 +244,7 @@ def _pairs(lesson: Lesson) -> Tensor:
             pair = torch.cat([h.flatten(1) / (s * PATCH), f.flatten(1) / (2 * ZOOM * PATCH)], 1)
             found.append((pair / pair.norm(dim=1, keepdim=True)).float())
     side = 9 * s * s + 4 * (ZOOM * PATCH) ** 2
-    return torch.cat(found).to(lesson.device) if found else torch.empty(0, side)
+    return torch.cat(found).to(inputs.device) if found else torch.empty(0, side)
 
 
 def _statistics(x: Tensor, atoms: Tensor, penalty: float) -> tuple[Tensor, Tensor, float]:
@@ -291,7 +291,7 @@ def method(name: str) -> Method:
 
     def multiplies(scale: int, settings: Settings) -> float:
         atoms, taps = _atoms(scale, settings), 4 * (ZOOM * PATCH) ** 2
-        path = EFFORT.steps * EFFORT.slots * (atoms + EFFORT.slots)
+        path = MEAN_WORK.steps * MEAN_WORK.slots * (atoms + MEAN_WORK.slots)
         return float(atoms * (taps + (PATCH * scale) ** 2) + path)
 
     return Method(

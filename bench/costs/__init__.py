@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from typing import Protocol as Interface
-from typing import cast
 
-import torch
-from torch import nn
-
-from bench.folder import load_module, module_names
+from bench.files import registry
 from bench.inference import DEFAULT, Inference
 from bench.protocol import Protocol
+from bench.result import Quantity
 from zoo.method import Method
+
+if TYPE_CHECKING:  # so that reading what costs there are does not load torch
+    import torch
+    from torch import nn
 
 FOLDER = Path(__file__).parent
 OUTPUT_720P = (720, 1280)
@@ -66,12 +68,39 @@ class CostFile(Interface):
 
 def names() -> list[str]:
     """Names of all costs, sorted; none is imported."""
-    return module_names(FOLDER)
+    return registry.module_names(FOLDER)
 
 
-def timed_quantities() -> set[str]:
-    """Every quantity that belongs to a machine."""
-    return {unit for name in names() if load(name).TIMED for unit in load(name).UNITS}
+def quantities() -> dict[str, Quantity]:
+    """Every quantity that a cost gives, by its name.
+
+    A cost's file may name those of which more is better in `HIGHER_IS_BETTER`; of all others, less
+    is better.
+
+    Raises:
+        InputError: a cost's file does not say its units or whether it is timed.
+    """
+    found = {}
+    for cost in names():
+        stated = registry.facts("cost", FOLDER, cost, ("TIMED", "UNITS"), ("HIGHER_IS_BETTER",))
+        for name, unit in stated["UNITS"].items():
+            found[name] = Quantity(
+                name=name,
+                unit=unit,
+                higher_is_better=name in stated.get("HIGHER_IS_BETTER", ()),
+                of_machine=stated["TIMED"],
+            )
+    return found
+
+
+def is_timed(name: str) -> bool:
+    """Whether a cost belongs to one machine, so that it is measured again on another.
+
+    Raises:
+        InputError: there is no such cost, or its file does not say.
+    """
+    stated = registry.facts("cost", FOLDER, name, ("TIMED",))
+    return bool(stated["TIMED"])
 
 
 def load(name: str) -> CostFile:
@@ -80,4 +109,6 @@ def load(name: str) -> CostFile:
     Raises:
         InputError: there is none, or its file does not import or lacks one of the three.
     """
-    return cast("CostFile", load_module("cost", FOLDER, name, ("TIMED", "UNITS", "measure")))
+    return cast(
+        "CostFile", registry.load_module("cost", FOLDER, name, ("TIMED", "UNITS", "measure"))
+    )

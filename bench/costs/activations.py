@@ -8,8 +8,8 @@ matrix product is a 1x1 convolution of what it is given as rows, so that it belo
 from __future__ import annotations
 
 from bench.costs import OUTPUT_720P, Cost, Subject
-from bench.costs.multiplies import PRODUCTS
-from bench.graph import per_pixel, trace_growing
+from bench.graph.counting import PRODUCTS
+from bench.graph.trace import per_pixel, trace_growing
 
 TIMED = False
 UNITS = {"activations_720p": "M"}

@@ -22,12 +22,11 @@ from __future__ import annotations
 import math
 
 from bench.costs import Cost, Subject
-from bench.costs.multiplies import PRODUCTS, SOLVES, UnknownOperatorError, is_known, products
-from bench.graph import Operator, per_pixel, trace_growing
+from bench.graph.counting import PRODUCTS, SOLVES, UnknownOperatorError, is_known, products
+from bench.graph.trace import Operator, per_pixel, trace_growing
 
 TIMED = False
 UNITS = {"additions_per_input_px": "M"}
-
 # fmt: off
 ONE_EACH = frozenset((
     "add", "add_", "sub", "sub_", "rsub", "addcmul", "addcmul_",
@@ -36,7 +35,6 @@ ONE_EACH = frozenset((
 ))
 """One addition per output element."""
 # fmt: on
-
 SUMS = frozenset(("sum", "mean", "linalg_vector_norm"))
 """One addition per input element, less one per output element."""
 

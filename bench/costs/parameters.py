@@ -7,8 +7,8 @@ alone, without batch normalisation and PReLU; MemNet's 676,992 are weights witho
 from __future__ import annotations
 
 from bench.costs import Cost, Subject
-from bench.costs.multiplies import PRODUCTS
-from bench.graph import Graph, Value, trace_method
+from bench.graph.counting import PRODUCTS
+from bench.graph.trace import Graph, Value, trace_method
 from zoo.errors import InputError
 
 TIMED = False

@@ -8,13 +8,13 @@ import statistics
 import torch
 from torch import Tensor
 
-from bench import datasets, fetch, images
+from bench import datasets, images
 from bench.costs import OUTPUT_720P, Cost, Subject
 from bench.evaluate import forward
-from bench.graph import trace_method
-from bench.inference import PRECISIONS
-from bench.network import prepare
-from bench.roofline import ceilings, least_seconds, repeat
+from bench.files import fetch
+from bench.graph.roofline import ceilings, least_seconds, repeat
+from bench.graph.trace import trace_method
+from bench.network import AUTOCAST, prepare
 from zoo.errors import InputError
 from zoo.resample import imresize
 
@@ -27,6 +27,7 @@ UNITS = {
     "roofline_fraction": "",
     "device_memory": "MiB",
 }
+HIGHER_IS_BETTER = ("roofline_fraction",)
 
 
 def interquartile_range(times: list[float]) -> float:
@@ -103,7 +104,7 @@ def _share(subject: Subject, lr_size: tuple[int, int], median: float) -> dict[st
         graph = trace_method(subject.method, subject.module, subject.scale, lr_size)
     except InputError:
         return {}
-    dtype = PRECISIONS[subject.inference.precision] or torch.float32
+    dtype = AUTOCAST[subject.inference.precision] or torch.float32
     known = ceilings(subject.device, dtype)
     least = least_seconds(graph, known, dtype.itemsize)
     return {"roofline_fraction": Cost(least / median, note=f"ceilings: {known}")}

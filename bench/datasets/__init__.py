@@ -10,10 +10,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import annotated_csv, fetch, images
-from bench.fetch import RemoteFile
+from bench import images as images
+from bench.files import annotated_csv, fetch, whole
+from bench.files.fetch import RemoteFile
 from bench.progress import Progress
 from zoo.errors import InputError, unknown
+from zoo.resample import round_half_up as round_half_up
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("role", "image", "origin", "path", "bytes", "sha256")
@@ -78,7 +80,7 @@ def manifest(name: str) -> Manifest:
     return Manifest(name, header.get("citation", ""), header.get("licence", ""), files)
 
 
-def check(name: str) -> None:
+def require(name: str) -> None:
     """Accept the name of a set or a folder, before anything is downloaded.
 
     Raises:
@@ -101,7 +103,7 @@ def load(name: str, progress: Progress) -> Dataset:
         InputError: no such set or folder, or a folder without images.
         FetchError: a file of the set cannot be had.
     """
-    check(name)
+    require(name)
     if name not in names():
         return _folder(Path(name))
     files = manifest(name).role("HR")
@@ -116,12 +118,10 @@ def load(name: str, progress: Progress) -> Dataset:
 
 def _folder(folder: Path) -> Dataset:
     paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix.lower() in images.SUFFIXES
+        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES
     )
     if not paths:
-        raise InputError(f"{folder} holds no images; put {', '.join(images.SUFFIXES)} files there")
+        raise InputError(f"{folder} holds no images; put {', '.join(SUFFIXES)} files there")
     stems = [path.stem for path in paths]
     file_names = {path.name for path in paths}
     label = folder.resolve().name
@@ -133,8 +133,11 @@ def _folder(folder: Path) -> Dataset:
                 if stems.count(path.stem) == 1 and path.stem not in file_names
                 else path.name,
                 path,
-                images.sha256_of(path),
+                whole.sha256_of(path),
             )
             for path in paths
         ),
     )
+
+
+SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm", ".pgm")

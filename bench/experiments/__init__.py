@@ -36,7 +36,7 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class Comparison:
     """That one arm ends higher than another."""
 
     left: str
@@ -63,7 +63,7 @@ class Experiment:
     data: tuple[str, ...]
     seeds: int
     arms: tuple[Arm, ...]
-    claims: tuple[Claim, ...]
+    claims: tuple[Comparison, ...]
 
     def arm(self, name: str) -> Arm:
         """The arm of that name, which there is."""
@@ -96,7 +96,9 @@ def load(name: str) -> Experiment:
     own = {
         "name": name,
         "arms": tuple(_filled(Arm, arm, path) for arm in _tables(written, "arm", path)),
-        "claims": tuple(_filled(Claim, claim, path) for claim in _tables(written, "claim", path)),
+        "claims": tuple(
+            _filled(Comparison, claim, path) for claim in _tables(written, "claim", path)
+        ),
     }
     clash = [key for key in own if key in written]
     if clash:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from typing import Protocol as Interface
-from typing import cast
 
-from torch import Tensor
-
-from bench import fetch
-from bench.fetch import FetchError, RemoteFile
-from bench.folder import load_module, module_names
-from bench.progress import Progress
+from bench.files import registry
 from bench.protocol import CHANNELS, Protocol
+from bench.result import Quantity
+
+if TYPE_CHECKING:  # so that reading what metrics there are loads neither torch nor requests
+    from torch import Tensor
+
+    from bench.files.fetch import RemoteFile
+    from bench.progress import Progress
 
 FOLDER = Path(__file__).parent
 
@@ -27,7 +29,8 @@ class Metric(Interface):
     """What a metric's file holds."""
 
     UNIT: str
-    HIGHER_IS_BETTER: bool
+    HIGHER_IS_BETTER: bool | None
+    """None where neither way is better."""
 
     def measure(self, sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
         """The metric of two (C, H, W) float64 images in [0, 255], borders already cut."""
@@ -35,12 +38,27 @@ class Metric(Interface):
 
 def names() -> list[str]:
     """Names of all metrics, sorted; none is imported."""
-    return module_names(FOLDER)
+    return registry.module_names(FOLDER)
 
 
-def quantities() -> set[str]:
-    """Every quantity that some protocol gives: each metric of luma and of RGB."""
-    return {f"{name}_{channel}" for name in names() for channel in CHANNELS}
+def quantities() -> dict[str, Quantity]:
+    """Every quantity that some protocol gives, by its name: each metric of luma and of RGB.
+
+    Raises:
+        InputError: a metric's file does not say its unit or which way is better.
+    """
+    found = {}
+    for metric in names():
+        stated = registry.facts("metric", FOLDER, metric, ("UNIT", "HIGHER_IS_BETTER"))
+        for channel in CHANNELS:
+            name = f"{metric}_{channel}"
+            found[name] = Quantity(
+                name=name,
+                unit=stated["UNIT"],
+                higher_is_better=stated["HIGHER_IS_BETTER"],
+                metric=metric,
+            )
+    return found
 
 
 def load(name: str) -> Metric:
@@ -50,10 +68,10 @@ def load(name: str) -> Metric:
         InputError: there is none, or its file does not import or lacks one of the three.
     """
     required = ("UNIT", "HIGHER_IS_BETTER", "measure")
-    return cast("Metric", load_module("metric", FOLDER, name, required))
+    return cast("Metric", registry.load_module("metric", FOLDER, name, required))
 
 
-def files(name: str) -> tuple[RemoteFile, ...]:
+def remote_files(name: str) -> tuple[RemoteFile, ...]:
     """What a metric needs from elsewhere; () for most.
 
     Raises:
@@ -89,20 +107,22 @@ def default_names() -> list[str]:
     Raises:
         InputError: a metric's file does not import.
     """
-    return [name for name in names() if not files(name) and not is_asked(name)]
+    return [name for name in names() if not remote_files(name) and not is_asked(name)]
 
 
-def fetch_missing(name: str, progress: Progress) -> None:
+def download(name: str, progress: Progress) -> None:
     """Have what a metric needs on this machine.
 
     Raises:
         InputError: there is no such metric, or its file does not import.
         FetchError: a file cannot be had.
     """
+    from bench.files import fetch
+
     try:
-        fetch.fetch_missing(f"metric {name}", files(name), progress)
-    except FetchError as error:
-        raise FetchError(f"metric {name}: {error}") from error
+        fetch.fetch_missing(f"metric {name}", remote_files(name), progress)
+    except fetch.FetchError as error:
+        raise fetch.FetchError(f"metric {name}: {error}") from error
 
 
 def available(wanted: Iterable[str], progress: Progress) -> tuple[list[str], dict[str, str]]:
@@ -114,10 +134,12 @@ def available(wanted: Iterable[str], progress: Progress) -> tuple[list[str], dic
     Raises:
         InputError: there is no such metric, or its file does not import.
     """
+    from bench.files.fetch import FetchError
+
     found, lacking = set(default_names()), {}
     for name in sorted(set(wanted) - found):
         try:
-            fetch_missing(name, progress)
+            download(name, progress)
             found.add(name)
         except FetchError as error:
             lacking[name] = str(error)

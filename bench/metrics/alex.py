@@ -31,8 +31,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, max_pool2d
 
-from bench import fetch, weights
-from bench.fetch import RemoteFile
+from bench.files import fetch, weight_file
+from bench.files.fetch import RemoteFile
 from bench.protocol import Protocol
 from zoo.errors import InputError, unknown
 
@@ -175,7 +175,7 @@ def _loaded(file: RemoteFile, path: Path, device: torch.device) -> Layers:
         raise InputError(
             f"alex needs {file.path}, which is not in {path.parent}; sisrbench fetch alex gets it"
         )
-    state = weights.fitting(wanted(), weights.read_tensors(path), path, "AlexNet")
+    state = weight_file.fitting(wanted(), weight_file.read_tensors(path), path, "AlexNet")
     return tuple(
         (state[f"{name}.weight"].to(device), state[f"{name}.bias"].to(device))
         for name in _CONVOLUTIONS

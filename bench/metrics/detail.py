@@ -10,7 +10,7 @@ from bench.protocol import Protocol
 from zoo.errors import InputError
 
 UNIT = ""
-HIGHER_IS_BETTER = True
+HIGHER_IS_BETTER = None
 ASKED = True
 
 

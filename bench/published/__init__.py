@@ -3,7 +3,8 @@
 Header lines `# title:`, `# source:` and `# labels: method=As printed; ...`, then a row a claim.
 Values stand as printed, since the digits say how exact they are; K, M and G may follow a count. A
 claim that contradicts its own paper has a note that begins with `inconsistent:`. Scale 0 is a claim
-that names no scale. A method `a - b` or `a / b` is the difference or ratio of two.
+that names no scale. Two more columns, `operation` (`-` or `/`) and `other`, may make a claim the
+difference or ratio of two methods; `labels` calls it `method - other`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from bench import annotated_csv
+from bench.files import annotated_csv
 from bench.result import Result
 from zoo.errors import InputError, unknown
 
@@ -31,12 +32,29 @@ COLUMNS = (
 )
 
 
+OPTIONAL_COLUMNS = ("operation", "other")
+
+
 @dataclass(frozen=True)
 class Claim:
     """A published Result, and the digits that were printed."""
 
     result: Result
     printed: str
+    operation: str = ""
+    """`-` or `/` where the claim is the difference or ratio of two methods; else empty."""
+    other: str = ""
+    """The second method; the first is the Result's."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods that have to be measured: one, or two."""
+        return (self.result.method, self.other) if self.other else (self.result.method,)
+
+    @property
+    def text(self) -> str:
+        """The method, or `method - other`, as a table's `labels` call it."""
+        return " ".join(filter(None, (self.result.method, self.operation, self.other)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +117,7 @@ def load(name: str) -> PaperTable:
     if name not in names():
         raise unknown("table", name, names())
     path = FOLDER / f"{name}.csv"
-    header, rows = annotated_csv.read(path, COLUMNS)
+    header, rows = annotated_csv.read(path, COLUMNS, OPTIONAL_COLUMNS)
     labels = {}
     for pair in filter(None, header.get("labels", "").split(";")):
         method, _, label = pair.strip().partition("=")
@@ -116,6 +134,11 @@ def load(name: str) -> PaperTable:
 
 
 def _claim(row: dict[str, str], source: str) -> Claim:
+    operation, other = row.get("operation", ""), row.get("other", "")
+    if operation not in ("", "-", "/") or bool(operation) != bool(other):
+        raise InputError(
+            f"operation {operation!r} with other {other!r}: give - or / and the second method, or neither"
+        )
     return Claim(
         Result(
             method=row["method"],
@@ -132,4 +155,6 @@ def _claim(row: dict[str, str], source: str) -> Claim:
             note=row["note"],
         ),
         row["value"],
+        operation,
+        other,
     )

@@ -164,7 +164,7 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
         if known:
             title = where(found["dataset"].iloc[0], found["scale"].iloc[0])
             panels.append(
-                plots.panel(
+                plots.trade_off_panel(
                     known,
                     name=f"{name}-{scale}",
                     title=title,

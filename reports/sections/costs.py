@@ -18,26 +18,7 @@ ORDER = 45
 Column: TypeAlias = tuple[str, str, str, str]
 """A quantity, and the protocol, machine and inference that it was measured under."""
 
-_FIRST = (
-    "multiplies_per_input_px",
-    "interpolation_multiplies_per_input_px",
-    "elementwise_multiplies_per_input_px",
-    "multiplies_per_output_px",
-    "multiplies_720p",
-    "multadds_720p",
-    "additions_per_input_px",
-    "activations_720p",
-    "parameters",
-    "conv_parameters",
-    "conv_weights",
-    "receptive_field",
-    "peak_memory",
-    "seconds",
-    "seconds_p10",
-    "seconds_p90",
-    "roofline_fraction",
-    "device_memory",
-)
+_FIRST = tuple(quantities.COSTS)
 """The order of the columns; other quantities follow in order of appearance."""
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from reports.quantities import UNMEASURED
-from reports.tables import CELL, Tables, distinct
+from reports.tables import NAMES_A_VALUE, Tables, distinct
 from reports.template import fill
 
 TITLE = "Environment"
+
+
 ORDER = 60
 
 
@@ -34,7 +36,7 @@ class Use:
 
 def render(tables: Tables) -> str | None:
     """The protocols in use and the runs' provenance."""
-    runs = described(tables)
+    runs = runs_with_facts(tables)
     uses = protocols(tables.results)
     if not runs and not uses:
         return None
@@ -50,7 +52,7 @@ def render(tables: Tables) -> str | None:
     )
 
 
-def described(tables: Tables) -> list[Run]:
+def runs_with_facts(tables: Tables) -> list[Run]:
     """The runs with their facts, in order of appearance."""
     counted = tables.results["run"].value_counts()
     return [
@@ -73,5 +75,5 @@ def protocols(results: pd.DataFrame) -> list[Use]:
 
 def repeated(results: pd.DataFrame) -> int:
     """How many cells more than one run measured."""
-    runs = results[results["value"].notna()].groupby(CELL)["run"].nunique()
+    runs = results[results["value"].notna()].groupby(NAMES_A_VALUE)["run"].nunique()
     return int((runs > 1).sum())

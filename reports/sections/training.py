@@ -206,13 +206,15 @@ def groups(
                 name = f"training-{scale}-{len(panels)}"
                 title = f"Loss {loss}, {scale_name(scale)}"
                 panels.append(
-                    curves.panel(drawn, name=name, title=title, y_label="loss", logarithmic=True)
+                    curves.curve_panel(
+                        drawn, name=name, title=title, y_label="loss", logarithmic=True
+                    )
                 )
         for validated in distinct(network.validated for network in here):
             drawn = _curves([n for n in here if n.validated == validated], _PSNR)
             if drawn:
                 panels.append(
-                    curves.panel(
+                    curves.curve_panel(
                         drawn,
                         name=f"training-{scale}-{len(panels)}",
                         title=f"{validated}, {scale_name(scale)}",

@@ -16,17 +16,21 @@ from reports.tables import Row, Tables, distinct, rows, scale_name
 from reports.template import fill
 
 TITLE = "Verdicts"
+
+
 ORDER = 20
+
 
 Column: TypeAlias = tuple[str, str, str]
 """A column of a paper table: the label that the paper prints, our method, its weights."""
+
 
 Place: TypeAlias = tuple[str, int, str]
 """A line of a paper table: dataset, scale and image; no image where it is an average."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class JudgedCell:
     """A claim and what was measured beside it."""
 
     printed: str
@@ -42,7 +46,7 @@ class Line:
 
     name: str
     average: bool
-    cells: list[list[Cell]]
+    cells: list[list[JudgedCell]]
 
 
 @dataclass(frozen=True)
@@ -80,13 +84,13 @@ class Entry:
     label: str
     scale: str
     quantity: str
-    cell: Cell
+    cell: JudgedCell
     difference: str
     tolerance: str
 
 
 @dataclass(frozen=True)
-class PaperTable:
+class PaperVerdicts:
     """A paper table with its verdicts."""
 
     name: str
@@ -106,11 +110,11 @@ def render(tables: Tables) -> str | None:
     return fill("verdicts", papers=papers, marks=marks.MARKS)
 
 
-def paper_table(verdicts: pd.DataFrame) -> PaperTable:
+def paper_table(verdicts: pd.DataFrame) -> PaperVerdicts:
     """One paper table: a grid for each quantity with a dataset, a list for everything else."""
     first = verdicts.iloc[0]
     on_images = verdicts[verdicts["dataset"] != ""]
-    return PaperTable(
+    return PaperVerdicts(
         name=first["table"],
         title=first["title"] or first["table"],
         source=first["source"],
@@ -139,7 +143,7 @@ def grid(verdicts: pd.DataFrame) -> Grid:
 
 def column(row: Row) -> Column:
     """The column that a claim stands in."""
-    return row["label"] or row["method"], row["method"], row["weights"]
+    return marks.name(row), marks.method(row), row["weights"]
 
 
 def headings(verdicts: pd.DataFrame, columns: list[Column]) -> list[Heading]:
@@ -184,10 +188,10 @@ def _average_last(place: Place) -> bool:
     return not place[2]
 
 
-def cell(row: Row) -> Cell:
+def cell(row: Row) -> JudgedCell:
     """A claim as its cell shows it; a difference only where there is something to explain."""
     mark = marks.mark(row["verdict"])
-    return Cell(
+    return JudgedCell(
         printed=row["printed"] or quantities.written(row["quantity"], row["claimed"]),
         measured=measured(row),
         difference="" if mark is marks.REPRODUCED else difference(row),
@@ -214,7 +218,7 @@ def tooltip(row: Row) -> str:
     """Everything that is known about a claim, in a line."""
     unit = row["unit"]
     facts = [
-        marks.place(row),
+        marks.claim_place(row),
         f"printed {row['printed']} {unit}".rstrip(),
         f"measured {quantities.exact(row['quantity'], row['measured'], unit)}"
         if not math.isnan(row["measured"])
@@ -229,7 +233,7 @@ def tooltip(row: Row) -> str:
 def entry(row: Row) -> Entry:
     """A claim as a line of a list."""
     return Entry(
-        label=row["label"] or row["method"],
+        label=marks.name(row),
         scale=scale_name(row["scale"]),
         quantity=quantities.heading(row["quantity"], row["unit"]),
         cell=cell(row),

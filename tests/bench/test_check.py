@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import check, cli, result
+from bench import result, store
+from bench.claims import regression
+from bench.cli import main as cli
 from bench.result import Result
 from zoo.errors import InputError
 
@@ -19,7 +21,7 @@ BASELINE = [PSNR, COUNT, TIME]
 
 
 def told(*now: Result, tolerance: float = 0.001) -> list[tuple[str, bool]]:
-    return [(str(c), c.is_worse) for c in check.changes(BASELINE, now, tolerance)]
+    return [(str(c), c.is_worse) for c in regression.changes(BASELINE, now, tolerance)]
 
 
 def test_nothing_changed_says_nothing() -> None:
@@ -61,7 +63,7 @@ def test_times_are_left_out() -> None:
 
 def test_infinity_stays_infinity() -> None:
     same = replace(PSNR, value=float("inf"))
-    assert check.changes([same], [same], 0.001) == []
+    assert regression.changes([same], [same], 0.001) == []
 
 
 def test_the_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ def test_the_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_table_from_before_there_were_ways_to_run_reads_as_the_default(tmp_path: Path) -> None:
-    table = result.table(BASELINE).drop(columns="inference")
+    table = store.table(BASELINE).drop(columns="inference")
     table.to_csv(tmp_path / "old.csv", index=False)
     assert result.from_csv(tmp_path / "old.csv") == BASELINE
 

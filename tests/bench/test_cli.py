@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 
 import zoo
-from bench import cli, costs, fetch, result, weights
+from bench import costs, result
+from bench.cli import main as cli
+from bench.files import fetch, weights, whole
 from zoo.srcnn import SRCNN
 
 ROOT = Path(__file__).parents[2]
@@ -554,14 +556,14 @@ def test_a_write_that_fails_keeps_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.csv"
-    result.write_whole({path: "old"})
+    whole.write_whole({path: "old"})
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(result.InputError, match="No space left on device"):
-        result.write_whole({path: "new"})
+        whole.write_whole({path: "new"})
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import compare, published
+from bench import published
+from bench.claims import verdicts
 from bench.published import Claim, PaperTable
 from bench.result import Result
 
@@ -32,7 +33,7 @@ def claim(printed: str = "33.66", **changes: Any) -> Claim:
 
 def verdicts(claims: list[Claim], results: list[Result]) -> pd.DataFrame:
     table = PaperTable("t", "title", "source", {"bicubic": "Bicubic"}, tuple(claims))
-    return compare.judge(table, results, lambda _: "not planned")
+    return verdicts.judge(table, results, lambda _: "not planned")
 
 
 def verdict(claimed: Claim, *results: Result) -> tuple[str, str]:
@@ -113,7 +114,7 @@ def test_the_one_inconsistent_average_of_the_srcnn_tables_is_found() -> None:
     found = {
         cell
         for name in ("srcnn2014_set5", "srcnn2014_set14")
-        for cell in compare.inconsistent_averages(published.load(name))
+        for cell in verdicts.inconsistent_averages(published.load(name))
     }
     assert [(cell.method, cell.scale, cell.quantity) for cell in found] == [("sc", 3, "psnr_y")]
 

@@ -24,12 +24,13 @@ from bench.costs import (
     receptive_field,
     seconds,
 )
-from bench.costs.multiplies import SOLVES, UnknownOperatorError, per_layer
-from bench.costs.receptive_field import Field, field
-from bench.graph import Graph, trace, trace_method
+from bench.graph import counting, trace
+from bench.graph.counting import SOLVES, UnknownOperatorError, per_layer
+from bench.graph.field import Field, field
+from bench.graph.roofline import Ceilings
+from bench.graph.trace import Graph, trace, trace_method
 from bench.protocol import load
-from bench.roofline import Ceilings
-from zoo.anchored import Regression, SparseCoding
+from zoo.anchored import OrthogonalMatchingPursuit, Regression
 from zoo.ensemble import SelfEnsemble
 from zoo.errors import InputError
 from zoo.method import Method
@@ -103,7 +104,7 @@ def test_methods_of_patches_multiply_by_hand(name: str, scale: int, expected: in
 def test_what_a_pixel_takes_is_what_a_patch_takes(name: str) -> None:
     given = subject(name, 2)
     graph = trace_method(given.method, given.module, 2, (60, 70))
-    taken = sum(map(multiplies.products, graph.operators))
+    taken = sum(map(counting.products, graph.operators))
     assert taken / (56 * 66) == given.method.multiplies(2, given.method.settings)  # type: ignore[misc]
 
 
@@ -179,9 +180,9 @@ def graph_of(function: Callable[[Tensor], Any], *shape: int) -> Graph:
 
 
 def products(graph: Graph) -> int:
-    multiplies.check(graph)
-    assert not sum(map(multiplies.elementwise, graph.operators))
-    return sum(map(multiplies.products, graph.operators))
+    counting.refuse_unknown(graph)
+    assert not sum(map(counting.elementwise, graph.operators))
+    return sum(map(counting.products, graph.operators))
 
 
 @pytest.mark.parametrize(
@@ -274,14 +275,14 @@ def test_a_linear_solve_counts_what_its_loops_do(order: int) -> None:
     graph = graph_of(
         lambda x: torch.cholesky_solve(x[:, :, :3], torch.linalg.cholesky_ex(x)[0]), 7, order, order
     )
-    multiplies.check(graph)
+    counting.refuse_unknown(graph)
     columns = min(order, 3)
     assert [f(order) for f in SOLVES["linalg_cholesky_ex"]] == [multiplied, divided]
     taken = 7 * (multiplied + columns * solve_multiplied)
-    assert sum(map(multiplies.products, graph.operators)) == taken
+    assert sum(map(counting.products, graph.operators)) == taken
     assert added(graph) == taken
     single = 7 * (divided + columns * solve_divided)
-    assert sum(map(multiplies.elementwise, graph.operators)) == single
+    assert sum(map(counting.elementwise, graph.operators)) == single
 
 
 @pytest.mark.parametrize(
@@ -317,9 +318,9 @@ def test_a_linear_solve_counts_what_its_loops_do(order: int) -> None:
 )
 def test_single_elements_count_by_hand(function: Callable[[Tensor], object], expected: int) -> None:
     graph = graph_of(function)  # 24 elements
-    multiplies.check(graph)
-    assert sum(map(multiplies.elementwise, graph.operators)) == expected
-    assert not sum(map(multiplies.products, graph.operators))
+    counting.refuse_unknown(graph)
+    assert sum(map(counting.elementwise, graph.operators)) == expected
+    assert not sum(map(counting.products, graph.operators))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +342,7 @@ def test_operator_that_is_in_no_table_is_named(function: Any, operator: str) -> 
     with pytest.raises(
         UnknownOperatorError, match=rf"operator .*{operator}.* is unknown to the counter; add"
     ):
-        multiplies.check(graph)
+        counting.refuse_unknown(graph)
     with pytest.raises(
         UnknownOperatorError, match=rf"{operator}.* is unknown to the counter of additions; add"
     ):
@@ -436,7 +437,7 @@ def test_literature_counts_a_transposed_convolution_at_its_output(
 def test_grouped_transposed_convolution_by_the_literatures_count() -> None:
     net = nn.ConvTranspose2d(4, 8, 2, stride=2, groups=2)
     (operator,) = trace(net, torch.empty(1, 4, 5, 5)).operators
-    assert multiplies.multadds(operator) == 100 * 4 * 4 * 4
+    assert counting.multadds(operator) == 100 * 4 * 4 * 4
 
 
 @pytest.mark.parametrize("name", ["srcnn-9-5-5", "espcn"])
@@ -737,12 +738,12 @@ def test_peak_memory_is_that_of_the_modules_dtype_and_counts_buffers() -> None:
 
 def test_bytes_per_pixel_by_hand() -> None:
     net = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 3, 3, padding=1))
-    assert memory.bytes_per_pixel(net, 3, torch.float32) == (3 + 64 + 64) * 4
-    assert memory.bytes_per_pixel(net.double(), 3, torch.float64) == (3 + 64 + 64) * 8
+    assert trace.bytes_per_pixel(net, 3, torch.float32) == (3 + 64 + 64) * 4
+    assert trace.bytes_per_pixel(net.double(), 3, torch.float64) == (3 + 64 + 64) * 8
     up = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2), nn.Upsample(scale_factor=2)
     )
-    assert memory.bytes_per_pixel(up, 1, torch.float32) == (1 + 4 + 16) * 4
+    assert trace.bytes_per_pixel(up, 1, torch.float32) == (1 + 4 + 16) * 4
 
 
 # Receptive field
@@ -829,7 +830,7 @@ FIELDS: dict[str, Callable[[], list[nn.Module]]] = {
     "channels": lambda: [conv(1, 4, 3), Toy(channels), conv(1, 1, 3)],
     "blocks": lambda: [conv(1, 4, 3), Residual(), Residual(), conv(4, 1, 3)],
     "ensemble": lambda: [SelfEnsemble(nn.Sequential(conv(1, 4, 3), nn.PixelShuffle(2)))],
-    "patches": lambda: [SparseCoding(2, 20, 3)],
+    "patches": lambda: [OrthogonalMatchingPursuit(2, 20, 3)],
     "patches, ensemble": lambda: [SelfEnsemble(Regression(2)), conv(1, 1, 3)],
     "ensemble, lopsided": lambda: [SelfEnsemble(nn.ConvTranspose2d(1, 1, (5, 3), 2, (2, 1), 1))],
 }  # fmt: skip
@@ -851,7 +852,7 @@ def picture(*shape: int) -> Tensor:
 
 def found_field(net: nn.Module, *size: int) -> Field:
     x = torch.empty(1, 1, *(size or (36, 36)), dtype=torch.float64)
-    return field(trace(net, x, sight=True))
+    return field(trace(net, x, proxies=True))
 
 
 def reached(net: nn.Module, dim: int, size: int) -> int:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bench import datasets, images
+from bench.files import whole
 from bench.progress import Progress
 from zoo.errors import InputError
 
@@ -104,7 +105,7 @@ def test_folder_of_images_is_a_set_in_order_of_names(tmp_path: Path) -> None:
         ("b", "b.PNG"),
         ("c", "c.jpg"),
     ]
-    assert found.images[0].sha256 == images.sha256_of(folder / "a.bmp")
+    assert found.images[0].sha256 == whole.sha256_of(folder / "a.bmp")
 
 
 def test_two_images_of_one_stem_are_told_apart_by_their_file_names(tmp_path: Path) -> None:
@@ -155,7 +156,7 @@ def test_set5_is_what_its_manifest_says(mirror: Path) -> None:
     found = datasets.load("set5", Progress())
     assert [image.name for image in found.images] == ["baby", "bird", "butterfly", "head", "woman"]
     assert images.decode(found.images[0].path).shape == (512, 512, 3)
-    assert all(images.sha256_of(image.path) == image.sha256 for image in found.images)
+    assert all(whole.sha256_of(image.path) == image.sha256 for image in found.images)
 
 
 def test_bridge_is_the_gray_file_of_set14(mirror: Path) -> None:

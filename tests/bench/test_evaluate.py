@@ -15,10 +15,11 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 import zoo
-from bench import datasets, metrics, weights
-from bench.evaluate import compare, evaluate, interpolate, prepare, super_resolve
+from bench import datasets, metrics
+from bench.evaluate import compare, evaluate, hr_and_lr, interpolate, super_resolve
+from bench.files import weights
 from bench.measure import measure
-from bench.plan import Wish, accuracy_units
+from bench.plan import AccuracyRequest, accuracy_units
 from bench.progress import Progress
 from bench.protocol import PROTOCOLS, Protocol, load
 from zoo.errors import InputError
@@ -114,7 +115,7 @@ def measured(
     pixels: Pixels, scale: int, protocol: Protocol, spec: str, used: dict[str, Any] = PSNR
 ) -> dict[str, float]:
     method, tag = zoo.load(spec)
-    module = weights.build(method, weights.choose(method, tag, scale), scale, CPU)
+    module = weights.build(method, weights.of_tag(method, tag, scale), scale, CPU)
     return evaluate(pixels, scale, protocol, method, module, used, CPU)
 
 
@@ -322,7 +323,7 @@ def test_method_that_takes_lr_is_measured_where_sides_are_below_the_square_of_th
 
 def test_opencv_lr_equals_cv2() -> None:
     pixels = photo(31, 38)
-    _, lr = prepare(pixels, 3, load("laljavid"), toy(), CPU)
+    _, lr = hr_and_lr(pixels, 3, load("laljavid"), toy(), CPU)
     expected = cv2.resize(pixels, (12, 10), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(lr.permute(1, 2, 0).numpy(), expected)
 
@@ -352,8 +353,10 @@ def test_opencv_interpolation_equals_cv2(kernel: str, flag: int) -> None:
 
 def average(spec: str, dataset: str, scale: int, protocol: str) -> dict[str, float]:
     method, tag = zoo.load(spec)
-    wish = Wish(method, tag, scale, datasets.load(dataset, Progress()), load(protocol))
-    (unit,) = accuracy_units([wish], CPU, ("psnr", "ssim"))
+    request = AccuracyRequest(
+        method, tag, scale, datasets.load(dataset, Progress()), load(protocol)
+    )
+    (unit,) = accuracy_units([request], CPU, ("psnr", "ssim"))
     return {
         result.quantity.partition("_")[0]: float(result.value or 0)
         for result in measure(unit, Progress())

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 import zoo
-from bench import datasets, experiments, published, train, trial
+from bench import datasets, experiments, published
+from bench.claims import experiment_run
+from bench.training import recipes
 from zoo.errors import InputError
 from zoo.recipe import Descent
 
@@ -51,7 +53,7 @@ def refused(folder: Path, text: str) -> str:
     """What is said of an experiment that is written so, the folder left out."""
     (folder / "trial.toml").write_text(text)
     with pytest.raises(InputError) as error:
-        trial.check(experiments.load("trial"))
+        experiment_run.refuse_untrainable(experiments.load("trial"))
     said = str(error.value)
     assert "\n" not in said
     return said.replace(str(folder / "trial.toml"), "FILE")
@@ -60,7 +62,7 @@ def refused(folder: Path, text: str) -> str:
 @pytest.mark.parametrize("name", experiments.names())
 def test_experiment_can_be_carried_out(name: str) -> None:
     found = experiments.load(name)
-    trial.check(found)
+    experiment_run.refuse_untrainable(found)
     assert found.name == name
     assert all((found.title, found.source, found.note, found.arms, found.claims))
     assert {*found.data, found.dataset} <= set(datasets.names())  # no folder of somebody's
@@ -69,7 +71,7 @@ def test_experiment_can_be_carried_out(name: str) -> None:
     assert compared | {arm.start for arm in found.arms} >= {arm.name for arm in found.arms}
     for arm in found.arms:
         method, _ = zoo.load(arm.method)
-        recipe = train.changed(train.recipe_of(method, arm.recipe), arm.changes, with_lr=False)
+        recipe = recipes.changed(recipes.recipe_of(method, arm.recipe), arm.changes, with_lr=False)
         assert isinstance(recipe.learn, Descent)
         assert found.seeds * recipe.learn.updates <= 10_000  # a processor does them in minutes
 
@@ -81,7 +83,7 @@ def test_no_experiment_is_called_as_a_paper_table_is() -> None:
 def test_what_is_written_is_what_is_found(folder: Path) -> None:
     (folder / "trial.toml").write_text(GOOD)
     found = experiments.load("trial")
-    trial.check(found)
+    experiment_run.refuse_untrainable(found)
     assert experiments.names() == ["trial"]
     assert (found.name, found.seeds, found.data) == ("trial", 2, ("demo",))
     assert [arm.name for arm in found.arms] == ["a", "b"]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import requests
 
-from bench import fetch
-from bench.fetch import FetchError, RemoteFile
+from bench.files import fetch
+from bench.files.fetch import FetchError, RemoteFile
 from bench.progress import Progress
 from zoo.errors import InputError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench import costs, metrics
-from bench.folder import load_module, module_names
+from bench.files.registry import load_module, module_names
 from zoo.errors import InputError
 
 

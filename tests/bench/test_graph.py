@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 import zoo
-from bench.graph import SIDES, Graph, per_pixel, trace, trace_growing, trace_method
+from bench.graph.trace import SIDES, Graph, per_pixel, trace, trace_growing, trace_method
 from zoo.errors import InputError
 
 FLOAT = 4
@@ -375,14 +375,14 @@ class Shuffled(nn.Module):
         out: Tensor = self.conv(x).flatten().reshape(x.shape)
         return out
 
-    def sight(self) -> nn.Module:
+    def receptive_field_proxy(self) -> nn.Module:
         return nn.Conv2d(1, 1, 3, padding=1)
 
 
 def test_sight_stands_for_the_module_that_has_it_and_for_nothing_else() -> None:
     net = nn.Sequential(nn.ReLU(), Shuffled()).double()
     x = torch.empty(1, 1, 9, 9, dtype=torch.float64)
-    assert names(trace(net, x, sight=True)) == ["relu", "convolution"]
+    assert names(trace(net, x, proxies=True)) == ["relu", "convolution"]
     assert names(trace(net, x)) == ["relu", "convolution", "view", "view"]
-    assert names(trace(net[1], x, sight=True)) == ["convolution"]
+    assert names(trace(net[1], x, proxies=True)) == ["convolution"]
     assert isinstance(net[1], Shuffled)

@@ -13,6 +13,7 @@ from PIL import Image
 from skimage.color import rgb2ycbcr
 
 from bench import images
+from bench.files import whole
 from zoo.errors import InputError
 
 CPU = torch.device("cpu")
@@ -254,4 +255,4 @@ def test_encoded_png_decodes_to_the_same_pixels(tmp_path: Path, pixels: NDArray[
 
 def test_sha256_of_abc_is_the_standards_own(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
-    assert images.sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert whole.sha256_of(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")

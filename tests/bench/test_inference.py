@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from bench import datasets, images, measure, plan, protocol, weights
+from bench import datasets, images, measure, plan, protocol
+from bench.files import weights
 from bench.inference import DEFAULT, Inference
 from bench.network import prepare
 from bench.progress import Progress
@@ -103,7 +104,7 @@ def test_feature_maps_lie_channels_last_on_a_processor(network: nn.Module) -> No
     prepare(network, Inference(memory_format="contiguous"), 2, CPU)(picture())
     last = [out.is_contiguous(memory_format=torch.channels_last) for out in seen]
     assert last == [True, False]
-    assert Inference().layout(torch.device("cuda")) == torch.contiguous_format
+    assert layout(DEFAULT, torch.device("cuda")) == torch.contiguous_format
 
 
 def test_tf32_is_refused_where_there_is_none() -> None:
@@ -116,9 +117,9 @@ def test_tf32_is_on_only_while_it_is_asked_for() -> None:
         return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
     before = states()
-    with Inference(precision="tf32").switches():
+    with switches(Inference(precision="tf32")):
         assert states() == (True, True)
-        with DEFAULT.switches():
+        with switches(DEFAULT):
             assert states() == (False, False)
         assert states() == (True, True)
     assert states() == before
@@ -137,8 +138,8 @@ def photos(tmp_path: Path) -> datasets.Dataset:
 
 def unit(photos: datasets.Dataset, setting: Inference, spec: str = "espcn@none") -> plan.Unit:
     method, tag = zoo.load(spec)
-    wish = plan.Wish(method, tag, 2, photos, protocol.load("srcnn2014"))
-    return plan.accuracy_units([wish], CPU, ["psnr"], setting)[0]
+    request = plan.AccuracyRequest(method, tag, 2, photos, protocol.load("srcnn2014"))
+    return plan.accuracy_units([request], CPU, ["psnr"], setting)[0]
 
 
 def test_results_carry_the_setting_and_each_setting_is_its_own_unit(
@@ -182,13 +183,13 @@ def test_memory_that_runs_out_is_noted_beside_the_image(
 def test_costs_that_are_counted_do_not_depend_on_the_setting_but_a_time_does() -> None:
     method, _ = zoo.load("espcn")
     rules = protocol.load("srcnn2014")
-    wishes = [
-        plan.CostWish(method, 2, rules, CPU, setting)
+    requests = [
+        plan.CostRequest(method, 2, rules, CPU, setting)
         for setting in (DEFAULT, Inference(precision="bf16"))
     ]
-    units = plan.cost_units(wishes, 1)
+    units = plan.cost_units(requests, 1)
     found = [(each.names[0], each.inference.label) for each in units]
     assert found.count(("multiplies", "")) == 1
     assert {("seconds", ""), ("seconds", "bf16")} <= set(found)
-    untimed = plan.cost_units([plan.CostWish(method, 2, rules, CPU, timed=False)], 1)
+    untimed = plan.cost_units([plan.CostRequest(method, 2, rules, CPU, timed=False)], 1)
     assert "seconds" not in {each.names[0] for each in untimed}

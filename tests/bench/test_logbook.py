@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from bench.logbook import COLUMNS, Logbook
+from bench.training.log import COLUMNS, Logbook
 from zoo.errors import InputError
 
 ROWS = [

@@ -19,8 +19,9 @@ from scipy.ndimage import gaussian_filter, laplace
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
-from bench import fetch, metrics, weights
-from bench.fetch import FetchError, RemoteFile
+from bench import metrics
+from bench.files import fetch, weight_file
+from bench.files.fetch import FetchError, RemoteFile
 from bench.metrics import alex, detail, psnr, ssim
 from bench.progress import Progress
 from bench.protocol import Protocol, load
@@ -81,7 +82,7 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nn.Module]:
         patch.setenv("SISRBENCH_MIRROR", str(folder / "mirror"))
         patch.setenv("SISRBENCH_CACHE", str(folder / "cache"))
         patch.setattr(alex, "FILES", (file,))
-        metrics.fetch_missing("alex", Progress())
+        metrics.download("alex", Progress())
         yield net
 
 
@@ -412,13 +413,13 @@ def test_alex_refuses_an_input_that_there_is_not() -> None:
 
 
 def test_alex_loads_its_network_once_for_all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    read, reads = weights.read_tensors, []
+    read, reads = weight_file.read_tensors, []
 
     def counted(path: Path) -> dict[str, Tensor]:
         reads.append(path)
         return read(path)
 
-    monkeypatch.setattr(weights, "read_tensors", counted)
+    monkeypatch.setattr(weight_file, "read_tensors", counted)
     alex._loaded.cache_clear()
     images = [[planes(image) for image in pair(40, 50, 3, seed, smooth=True)] for seed in range(3)]
     alone = [alex.measure(sr, hr, WHOLE) for hr, sr in images]
@@ -462,7 +463,7 @@ def test_file_that_is_not_alexnet_is_refused(
     folder = tmp_path / "download.example.org" / "models"
     monkeypatch.setattr(alex, "FILES", (file_of(alexnet, folder / "other.pth", **changes),))
     monkeypatch.setenv("SISRBENCH_MIRROR", str(tmp_path))
-    metrics.fetch_missing("alex", Progress())
+    metrics.download("alex", Progress())
     with pytest.raises(InputError, match=rf"other\.pth does not fit AlexNet: {message}.*; no"):
         alex.measure(torch.zeros(1, 9, 9), torch.zeros(1, 9, 9), MIDDLE)
 
@@ -481,14 +482,14 @@ def test_metric_whose_file_is_not_here_says_how_to_get_it(nowhere: None) -> None
     with pytest.raises(InputError, match=r"alex needs random\.pth, which is not in .*; sisr"):
         alex.measure(image, image, MIDDLE)
     with pytest.raises(FetchError, match=r"^metric alex: cannot download random\.pth: .*; run"):
-        metrics.fetch_missing("alex", Progress())
+        metrics.download("alex", Progress())
 
 
 def test_metric_whose_file_changed_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SISRBENCH_CACHE", str(tmp_path))
-    metrics.fetch_missing("alex", Progress())
+    metrics.download("alex", Progress())
     fetch.local_path(alex.FILES[0]).write_bytes(b"other")
     with pytest.raises(InputError, match=r"alex needs random\.pth, which is not in"):
         alex.measure(torch.zeros(1, 9, 9), torch.zeros(1, 9, 9), MIDDLE)
@@ -498,7 +499,7 @@ def test_default_metrics_need_nothing_from_elsewhere() -> None:
     special = ("alex", "detail")
     assert metrics.default_names() == [name for name in metrics.names() if name not in special]
     assert {"psnr", "ssim"} <= set(metrics.default_names())
-    assert metrics.files("psnr") == ()
+    assert metrics.remote_files("psnr") == ()
     assert metrics.licence("psnr") == ""
     assert "ImageNet" in metrics.licence("alex")
 

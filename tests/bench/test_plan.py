@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import zoo
-from bench import folder, plan
+from bench.files import identity
+from bench.files.weights import ResolvedWeights
 from bench.plan import Unit
 from bench.protocol import load
-from bench.weights import Chosen
 
 METHOD = """
 from torch import nn
@@ -27,7 +27,7 @@ def method(name):
 def test_an_edit_to_what_a_method_imports_makes_another_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "_ZOO", tmp_path)
+    monkeypatch.setattr(identity, "_ZOO", tmp_path)
     source, helper, other = (tmp_path / f"{name}.py" for name in ("mine", "helper", "other"))
     source.write_text(METHOD.replace("from zoo.helper import AMOUNT", ""))
     method, _ = zoo.load(str(source))
@@ -35,11 +35,11 @@ def test_an_edit_to_what_a_method_imports_makes_another_key(
     helper.write_text("AMOUNT = 1")
 
     def key() -> str:
-        for cached in (plan._hash_of, plan._method_code):
+        for cached in (identity.hash_of, identity.method_code):
             cached.cache_clear()
         return Unit(
             method=method,
-            chosen=Chosen("", ""),
+            weights=ResolvedWeights("", ""),
             scale=2,
             protocol=load("srcnn2014"),
             device=torch.device("cpu"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import cli
+from bench.cli import main as cli
 
 HEAD = """
 from __future__ import annotations

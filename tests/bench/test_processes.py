@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.processes import Processes, join, leave
+from bench.training.processes import Processes, join, leave
 from zoo.errors import InputError
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import zoo
-from bench import annotated_csv, protocol, published
+from bench import protocol, published
+from bench.files import annotated_csv
 from zoo.errors import InputError
 
 HEADER = "# title: t\n# source: s\n# labels: bicubic=Bicubic\n" + ",".join(published.COLUMNS) + "\n"

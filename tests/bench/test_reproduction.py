@@ -10,24 +10,13 @@ import pytest
 import torch
 
 import zoo
-from bench import (
-    compare,
-    costs,
-    datasets,
-    engine,
-    evaluate,
-    fetch,
-    images,
-    measure,
-    plan,
-    protocol,
-    published,
-    weights,
-)
+from bench import costs, datasets, engine, evaluate, images, measure, plan, protocol, published
+from bench.claims import verdicts
+from bench.claims.reproduction import Reproduction
+from bench.files import fetch, weights
 from bench.inference import DEFAULT
 from bench.progress import Progress
 from bench.published import PaperTable
-from bench.reproduction import Reproduction
 from bench.store import Store
 
 CPU = torch.device("cpu")
@@ -40,7 +29,7 @@ def _verdicts(tables: list[PaperTable], out: Path) -> pd.DataFrame:
     engine.run_inline(reproduction.units, store, "run", Progress())
     measured = store.results(unit.key for unit in reproduction.units)
     store.close()
-    return compare.all_tables(tables, measured, reproduction.why_not)
+    return verdicts.all_tables(tables, measured, reproduction.why_not)
 
 
 @pytest.fixture(scope="module")
@@ -234,9 +223,9 @@ def test_what_is_not_here_is_not_measured_and_says_why(edsr: pd.DataFrame) -> No
 def test_the_number_of_threads_changes_no_digit_of_psnr(mirror: Path) -> None:
     method, tag = zoo.load("srcnn-9-1-5")
     rules = protocol.load("srcnn2014")
-    wish = plan.Wish(method, tag, 2, datasets.load("set5", Progress()), rules)
-    (unit,) = plan.accuracy_units([wish], torch.device("cpu"), ["psnr"])
-    weights.fetch_missing(method, unit.chosen, Progress())
+    request = plan.AccuracyRequest(method, tag, 2, datasets.load("set5", Progress()), rules)
+    (unit,) = plan.accuracy_units([request], torch.device("cpu"), ["psnr"])
+    weights.download(method, unit.weights, Progress())
     threads, found = torch.get_num_threads(), []
     try:
         for count in (1, 2, 2):
@@ -253,7 +242,7 @@ def test_benchmark_lr_is_what_the_rcan_rules_make(mirror: Path) -> None:
     for scale in (2, 3, 4, 8):
         for image, file in manifest.role(f"LR_x{scale}_benchmark").items():
             pixels = images.decode(fetch.local_path(manifest.role("HR")[image]))
-            _, lr = evaluate.prepare(
+            _, lr = evaluate.hr_and_lr(
                 pixels, scale, protocol.load("rcan2018"), zoo.load("bicubic")[0], CPU
             )
             assert (images.to_pixels(lr) == images.decode(fetch.local_path(file))).all()

@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import cli, costs
+from bench import costs
+from bench.cli import main as cli
 from bench.store import FILE
 
 SLOW_METHOD = """

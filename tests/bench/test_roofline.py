@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import roofline
-from bench.graph import trace
-from bench.roofline import Ceilings, ceilings, least_seconds, traffic
+from bench.graph import roofline
+from bench.graph.roofline import Ceilings, ceilings, least_seconds, traffic
+from bench.graph.trace import trace
 
 CPU = torch.device("cpu")
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 import zoo
-from bench import datasets, fetch, plan, protocol, train, trained, weights
+from bench import datasets, protocol
+from bench.files import fetch, weights
 from bench.progress import Progress
+from bench.training import provenance, session
 
 SHIPPED = [
     (name, scale) for name in ("srcnn-9-1-5@sisrbench", "espcn@sisrbench") for scale in (2, 3, 4)
@@ -28,16 +30,16 @@ LIMIT = 30 * 2**20
 
 def facts(spec: str, scale: int) -> dict[str, str]:
     method, tag = zoo.load(spec)
-    chosen = plan.choose(method, tag, scale)
+    chosen = weights.resolve(method, tag, scale)
     assert chosen.file is not None
-    return trained.facts_of(fetch.local_path(chosen.file))
+    return provenance.facts_of(fetch.local_path(chosen.file))
 
 
 def psnr(spec: str, scale: int, name: str, rules: str) -> float:
     method, tag = zoo.load(spec)
-    module = weights.build(method, plan.choose(method, tag, scale), scale, torch.device("cpu"))
+    module = weights.build(method, weights.resolve(method, tag, scale), scale, torch.device("cpu"))
     dataset = datasets.load(name, Progress())
-    validation = train.Validation(dataset=dataset, protocol=protocol.load(rules), every=0)
+    validation = session.Validation(dataset=dataset, protocol=protocol.load(rules), every=0)
     with torch.no_grad():
         return validation.judge(method, scale, torch.device("cpu"))(module)
 

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import zoo
-from bench import tiles
-from bench.graph import trace
-from bench.inference import Inference
+from bench import machine, tiles
+from bench.files.weights import fresh
+from bench.graph.trace import trace
+from bench.inference import Inference, parse_bytes
+from bench.machine import memory_for_an_image, out_of_memory
 from bench.network import prepare
-from bench.tiles import Tiled, cuts, default_bound, extent, out_of_memory, parse_bytes
-from bench.weights import fresh
+from bench.tiles import Tiled, cuts, extent
 from zoo.ensemble import SelfEnsemble
 from zoo.errors import InputError
 from zoo.srcnn import SRCNN
@@ -648,26 +649,26 @@ def test_an_image_may_take_its_share_of_what_is_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10_000))
-    monkeypatch.setattr(tiles, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(tiles, "_OWN_CGROUP", tmp_path / "own")
-    assert default_bound(CPU, 1) == 6000
-    assert default_bound(CPU, 4) == 1500
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "own")
+    assert memory_for_an_image(CPU, 1) == 6000
+    assert memory_for_an_image(CPU, 4) == 1500
     (tmp_path / "own").write_text("1:cpu:/elsewhere\n0::/job/step\n")
     group(tmp_path / "job" / "step", "max", 500, 0)
-    assert default_bound(CPU, 1) == 6000
+    assert memory_for_an_image(CPU, 1) == 6000
     group(tmp_path / "job", "5000", 3000, 1000)
-    assert default_bound(CPU, 1) == 1800
+    assert memory_for_an_image(CPU, 1) == 1800
     group(tmp_path, "4000", 3000, 0)  # as a container sees its own
-    assert default_bound(CPU, 2) == 300
+    assert memory_for_an_image(CPU, 2) == 300
     group(tmp_path, "4000", 4000, 0)
-    assert default_bound(CPU, 2) == 1
+    assert memory_for_an_image(CPU, 2) == 1
 
 
 def test_a_gpu_is_asked_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     emptied = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000 * device.index, 9999))
-    assert default_bound(torch.device("cuda:1"), 1) == 600
+    assert memory_for_an_image(torch.device("cuda:1"), 1) == 600
     assert emptied == [True]
 
 

@@ -23,9 +23,11 @@ from PIL import Image
 from skimage.color import rgb2ycbcr
 
 import zoo
-from bench import cli, datasets, train
-from bench.folder import code_of
-from bench.progress import Progress, Stages
+from bench import datasets
+from bench.cli import main as cli
+from bench.files.identity import code_of
+from bench.progress import Progress, TrainingProgress
+from bench.training import pictures, recipes
 
 TOY = '''
 """The first principal direction of rows of pixels, by power iteration."""
@@ -52,24 +54,24 @@ class Toy(nn.Module):
         return x + 0 * self.direction.sum()
 
 
-def rows(lesson):
-    size = lesson.method.settings["size"]
-    return torch.cat([image[:, :size] for image in lesson.images])
+def rows(inputs):
+    size = inputs.method.settings["size"]
+    return torch.cat([image[:, :size] for image in inputs.images])
 
 
-def power(lesson):
-    saved = lesson.saved
-    mean = saved["mean"] if saved else rows(lesson).mean(0)
+def power(inputs):
+    saved = inputs.saved
+    mean = saved["mean"] if saved else rows(inputs).mean(0)
     if saved:
         first, v, done = saved["first"], saved["v"].clone(), int(saved["done"])
     else:
-        generator = torch.Generator().manual_seed(lesson.seed)
+        generator = torch.Generator().manual_seed(inputs.seed)
         first = torch.randn(len(mean), generator=generator, dtype=torch.float64)
         v, done = first.clone(), 0
         state = {"mean": mean, "first": first, "v": v, "done": torch.tensor(0)}
         yield Step(stage="mean", done=1, total=1, state=state)
-    data = rows(lesson) - mean
-    total = lesson.settings["iterations"]
+    data = rows(inputs) - mean
+    total = inputs.settings["iterations"]
     while done < total:
         v.copy_(data.T @ (data @ v))  # in place: a step that is cut off leaves no state to keep
         interfere(done + 1)
@@ -92,14 +94,14 @@ def interfere(step):
             signal.raise_signal(signal.SIGINT)
 
 
-def warm(lesson):
+def warm(inputs):
     yield Step(stage="copy", done=1, total=1, state={})
-    found = lesson.start["conv1.weight"].flatten()[:8] if lesson.start else torch.zeros(8)
+    found = inputs.start["conv1.weight"].flatten()[:8] if inputs.start else torch.zeros(8)
     return {"direction": found, "first": found}
 
 
 def wrong(what):
-    def learn(lesson):
+    def learn(inputs):
         state = {"x": 1.5} if what == "number" else {}
         yield "no step" if what == "word" else Step(stage="x", done=1, total=1, state=state)
         return {
@@ -276,13 +278,13 @@ def test_the_recipe_says_which_data_unless_told(base: list[str], toy: Path, out:
 def luma(toy: Path, folder: Path) -> list[torch.Tensor]:
     """What a recipe of the toy is given of a folder."""
     method, _ = zoo.load(str(toy))
-    training = train.Training(
+    training = recipes.Training(
         method=method,
         scale=2,
-        recipe=train.recipe_of(method, ""),
+        recipe=recipes.recipe_of(method, ""),
         data=(datasets.load(str(folder), Progress()),),
     )
-    return train.luma_of(train.pictures_of(training, Stages(quiet=True)))
+    return pictures.luma_of(pictures.pictures_of(training, TrainingProgress(quiet=True)))
 
 
 def test_images_become_luma_in_whole_levels(toy: Path, photos: Path, tmp_path: Path) -> None:
@@ -680,7 +682,7 @@ def test_a_line_a_stage_is_shown(base: list[str], capsys: pytest.CaptureFixture[
 def test_long_stages_say_how_far_they_are(
     base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Stages, "EVERY", 0.0)
+    monkeypatch.setattr(TrainingProgress, "EVERY", 0.0)
     assert run(*base) == 0
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(",")[0] for line in lines[2:-1]] == [
@@ -692,7 +694,7 @@ def test_a_terminal_shows_the_stage_at_work(
     base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setattr(Stages, "EVERY", 0.0)
+    monkeypatch.setattr(TrainingProgress, "EVERY", 0.0)
     assert run(*base) == 0
     shown = capsys.readouterr().err
     assert "\x1b[" in shown

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
-import safetensors.torch
 import torch
 from PIL import Image
 
-from bench import cli, train
-from bench.progress import Stages
+from bench.cli import main as cli
+from bench.progress import TrainingProgress
+from bench.training import session
 
 NETS = '''
 """Slim networks, and what disturbs them: `control.json` beside this file says what and when."""
@@ -345,7 +345,7 @@ def test_ctrl_c_keeps_the_update_at_work(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(train, "_ROWS", 4)
+    monkeypatch.setattr(session, "_ROWS", 4)
     control.write_text(json.dumps({"interrupt": 8}))
     assert run(*base) == 130
     said = capfd.readouterr().err.splitlines()
@@ -860,7 +860,7 @@ def test_a_recipe_that_is_no_descent_is_followed_as_it_stands(
 def test_progress_says_speed_and_the_best_psnr(
     base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Stages, "EVERY", 0.0)
+    monkeypatch.setattr(TrainingProgress, "EVERY", 0.0)
     assert run(*base, "--updates", "6") == 0
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 6

@@ -14,13 +14,17 @@ import safetensors.torch
 import torch
 
 import zoo
-from bench import cli, compare, costs, fetch, published, trained, weights
-from bench.compare import StandIn
-from bench.images import sha256_of
+from bench import costs, published
+from bench.claims import verdicts
+from bench.claims.verdicts import SubstituteWeights
+from bench.cli import main as cli
+from bench.files import fetch, weights
+from bench.files.whole import sha256_of
 from bench.published import Claim, PaperTable
 from bench.result import Result
 from bench.store import Store
-from bench.trained import Trained
+from bench.training import provenance
+from bench.training.provenance import TrainedWeights
 from zoo.errors import InputError
 from zoo.method import Method, Recipe
 from zoo.recipe import Descent
@@ -80,20 +84,20 @@ def with_recipes(*recipes: Recipe) -> Method:
 
 
 def test_facts_of_a_file_that_training_wrote(tmp_path: Path) -> None:
-    assert trained.facts_of(write(tmp_path / "a.safetensors")) == FACTS
+    assert provenance.facts_of(write(tmp_path / "a.safetensors")) == FACTS
 
 
 def test_a_file_of_another_program_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     safetensors.torch.save_file({"x": torch.zeros(1)}, path, {"method": "espcn", "format": "pt"})
-    assert trained.facts_of(path) == {}
+    assert provenance.facts_of(path) == {}
     safetensors.torch.save_file({"x": torch.zeros(1)}, path)
-    assert trained.facts_of(path) == {}
+    assert provenance.facts_of(path) == {}
 
 
 def test_weights_shipped_in_the_package_say_how_they_were_trained() -> None:
     card = next(w for w in zoo.load("a-plus")[0].weights if w.scale == 3)
-    facts = trained.facts_of(fetch.local_path(weights.remote(card)))
+    facts = provenance.facts_of(fetch.local_path(weights.remote(card)))
     assert (facts["method"], facts["recipe"], facts["scale"]) == ("a-plus", "t91", "3")
 
 
@@ -102,7 +106,7 @@ def test_scales_are_those_learned_together(
     tmp_path: Path, together: list[int], scales: tuple[int, ...]
 ) -> None:
     facts = FACTS | {"recipe settings": json.dumps({"scales": together})}
-    assert Trained(tmp_path, facts).scales == scales
+    assert TrainedWeights(tmp_path, facts).scales == scales
 
 
 # What a verdict says of them
@@ -132,14 +136,16 @@ def test_remark_names_the_updates_done_and_those_of_the_paper(
         recipe("cvpr2016", "Shi et al.", 1000),
         recipe("later", "Doe et al.", 516_000),
     )
-    assert said in Trained(Path("espcn.safetensors"), FACTS | facts).remark(method)
+    assert said in TrainedWeights(Path("espcn.safetensors"), FACTS | facts).remark(method)
 
 
 def test_remark_without_a_paper_and_without_updates() -> None:
     method = with_recipes(recipe("short", "this project", 900_000))
-    assert Trained(Path("e"), FACTS).remark(method).startswith("trained here by 600 updates (")
+    assert (
+        TrainedWeights(Path("e"), FACTS).remark(method).startswith("trained here by 600 updates (")
+    )
     without = {k: v for k, v in FACTS.items() if k not in ("curve", "updates")}
-    assert Trained(Path("e"), without).remark(method) == "trained here (short, t91 bsds200)"
+    assert TrainedWeights(Path("e"), without).remark(method) == "trained here (short, t91 bsds200)"
 
 
 # A folder of them
@@ -152,7 +158,7 @@ def test_folder_is_read_by_method_and_scale(tmp_path: Path) -> None:
     for beside in ("one.best.safetensors", "one.checkpoint.safetensors"):
         write(tmp_path / beside)
     safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
-    found = {place: each.label for place, each in trained.in_folder(tmp_path).items()}
+    found = {place: each.label for place, each in provenance.in_folder(tmp_path).items()}
     many, one = "many.safetensors", "one.safetensors"
     assert found == {("vdsr", 2): many, ("vdsr", 4): many, ("espcn", 3): one}
 
@@ -169,13 +175,13 @@ def test_two_weights_of_one_method_and_scale_are_refused(
 
 def test_folder_without_trained_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no weights that sisrbench train wrote; give the"):
-        trained.in_folder(tmp_path / "none")
+        provenance.in_folder(tmp_path / "none")
 
 
 def test_damaged_file_in_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"x" * 40)
     with pytest.raises(InputError, match=r"a\.safetensors cannot be read as weights: "):
-        trained.in_folder(tmp_path)
+        provenance.in_folder(tmp_path)
 
 
 # Verdicts
@@ -193,13 +199,15 @@ BASE = Result(
 )
 OURS = replace(BASE, weights="ours.safetensors", value=31.90)
 STAND_INS = {
-    ("espcn", 3): StandIn("ours.safetensors", "trained here by 6 of 9 updates (short, t91)")
+    ("espcn", 3): SubstituteWeights(
+        "ours.safetensors", "trained here by 6 of 9 updates (short, t91)"
+    )
 }
 
 
 def judged(claims: list[Result], *results: Result) -> list[tuple[str, str]]:
     table = PaperTable("t", "title", "source", {}, tuple(Claim(c, str(c.value)) for c in claims))
-    rows = compare.judge(table, results, lambda _: "not planned", STAND_INS)
+    rows = verdicts.judge(table, results, lambda _: "not planned", STAND_INS)
     return list(zip(rows["verdict"], rows["reason"], strict=True))
 
 

@@ -16,10 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 import zoo
-from bench import cli, experiments, published, trial, weights
-from bench.experiments import Arm, Claim, Experiment
+from bench import experiments, published
+from bench.claims import experiment_run
+from bench.claims.experiment_run import ArmWeights
+from bench.cli import main as cli
+from bench.experiments import Arm, Comparison, Experiment
+from bench.files import weights
 from bench.result import Result
-from bench.trial import Trained
 from zoo.errors import InputError
 
 TRIAL = """
@@ -279,18 +282,18 @@ EXPERIMENT = Experiment(
         Arm(name="a", method="vdsr", recipe="short", changes={"updates": "7"}),
         Arm(name="b", method="vdsr", recipe="short", changes={"updates": "9"}),
     ),
-    claims=(Claim(left="a", right="b", text="a is better", quantity="psnr_y"),),
+    claims=(Comparison(left="a", right="b", text="a is better", quantity="psnr_y"),),
 )
 
 
 def made(above: float = 0.0) -> Experiment:
-    claim = Claim(left="a", right="b", text="a is better", quantity="psnr_y", above=above)
+    claim = Comparison(left="a", right="b", text="a is better", quantity="psnr_y", above=above)
     return Experiment(**{**vars(EXPERIMENT), "claims": (claim,)})
 
 
-def arms(seeds: int) -> list[Trained]:
+def arms(seeds: int) -> list[ArmWeights]:
     return [
-        Trained(arm=arm, seed=seed, path=Path(f"made.{arm.name}.seed{seed}.safetensors"))
+        ArmWeights(arm=arm, seed=seed, path=Path(f"made.{arm.name}.seed{seed}.safetensors"))
         for seed in range(seeds)
         for arm in EXPERIMENT.arms
     ]
@@ -329,7 +332,7 @@ DIFFERENCES = {"a": [30.1, 30.3, 30.2], "b": [30.0, 30.0, 30.0]}  # 0.1, 0.3, 0.
     [(0.0, "reproduced"), (0.05, "reproduced"), (0.15, "deviates"), (0.5, "deviates")],
 )
 def test_a_claim_holds_where_it_does_from_every_seed(above: float, verdict: str) -> None:
-    [row] = trial.verdicts(made(above), arms(3), measured(DIFFERENCES)).to_dict("records")
+    [row] = experiment_run.findings(made(above), arms(3), measured(DIFFERENCES)).to_dict("records")
     assert row["verdict"] == verdict
     assert row["measured"] == pytest.approx(0.2, abs=1e-12)
     assert row["difference"] == pytest.approx(0.2 - above, abs=1e-12)
@@ -340,7 +343,7 @@ def test_a_claim_holds_where_it_does_from_every_seed(above: float, verdict: str)
 
 
 def test_a_verdict_says_each_seed_the_budget_and_the_note() -> None:
-    [row] = trial.verdicts(made(), arms(3), measured(DIFFERENCES)).to_dict("records")
+    [row] = experiment_run.findings(made(), arms(3), measured(DIFFERENCES)).to_dict("records")
     assert row["reason"] == (
         "+0.100, +0.300, +0.200 dB by seed; 7 updates of a, 9 updates of b; slim"
     )
@@ -350,26 +353,26 @@ def test_a_verdict_says_each_seed_the_budget_and_the_note() -> None:
 
 def test_equal_arms_deviate_and_may_be_lower_where_the_claim_allows() -> None:
     equal = measured({"a": [30.0], "b": [30.0]})
-    [row] = trial.verdicts(made(), arms(1), equal).to_dict("records")
+    [row] = experiment_run.findings(made(), arms(1), equal).to_dict("records")
     assert (row["verdict"], row["measured"]) == ("deviates", 0)
-    [row] = trial.verdicts(made(-0.05), arms(1), equal).to_dict("records")
+    [row] = experiment_run.findings(made(-0.05), arms(1), equal).to_dict("records")
     assert (row["verdict"], row["measured"]) == ("reproduced", 0)
 
 
 def test_one_seed_has_no_spread() -> None:
     one = measured({"a": [30.1], "b": [30.0]})
-    [row] = trial.verdicts(made(), arms(1), one).to_dict("records")
+    [row] = experiment_run.findings(made(), arms(1), one).to_dict("records")
     assert math.isnan(row["tolerance"])
     assert row["verdict"] == "reproduced"
 
 
 def test_what_was_not_measured_is_said() -> None:
     with pytest.raises(InputError, match="psnr_y of b, seed 2, was not measured"):
-        trial.verdicts(made(), arms(3), measured({**DIFFERENCES, "b": [30.0, 30.0]}))
+        experiment_run.findings(made(), arms(3), measured({**DIFFERENCES, "b": [30.0, 30.0]}))
 
 
 def test_averages_are_over_seeds() -> None:
-    table = trial.averages(EXPERIMENT, arms(3), measured(DIFFERENCES))
+    table = experiment_run.averages(EXPERIMENT, arms(3), measured(DIFFERENCES))
     found = {(row.arm, row.quantity): (row.mean, row.std, row.count) for row in table.itertuples()}
     assert found["a", "psnr_y"] == pytest.approx((30.2, 0.1, 3))
     assert found["b", "psnr_y"] == pytest.approx((30.0, 0.0, 3))
@@ -380,4 +383,4 @@ def test_averages_are_over_seeds() -> None:
 def test_budget_of_what_counts_no_updates_is_nothing() -> None:
     first = Arm(name="a", method="a-plus", recipe="")
     experiment = Experiment(**{**vars(EXPERIMENT), "arms": (first, EXPERIMENT.arms[1])})
-    assert trial.budget(experiment, experiment.claims[0]) == "9 updates of b"
+    assert experiment_run.budget(experiment, experiment.claims[0]) == "9 updates of b"

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import zoo
-from bench import datasets, fetch, matlab, weights
+from bench import datasets, protocol
+from bench.files import fetch, matlab, weight_file, weights
 from bench.measure import measure
-from bench.plan import Wish, accuracy_units
+from bench.plan import AccuracyRequest, accuracy_units
 from bench.progress import Progress
 from bench.protocol import load
 from zoo.ensemble import SelfEnsemble
@@ -53,11 +54,11 @@ def method(spec: str = SMALL) -> Method:
 
 
 def build(path: Path, spec: str = SMALL) -> nn.Module:
-    return weights.build(method(spec), weights.choose(method(spec), str(path), 2), 2, CPU)
+    return weights.build(method(spec), weights.of_tag(method(spec), str(path), 2), 2, CPU)
 
 
 def fresh(spec: str = SMALL) -> dict[str, Tensor]:
-    return weights.build(method(spec), weights.choose(method(spec), "none", 2), 2, CPU).state_dict()
+    return weights.build(method(spec), weights.of_tag(method(spec), "none", 2), 2, CPU).state_dict()
 
 
 def authors() -> dict[str, NDArray[np.float64]]:
@@ -158,7 +159,7 @@ def test_weights_that_do_not_fit_leave_the_module_as_it_was() -> None:
     before = {key: value.clone() for key, value in module.state_dict().items()}
     state = {key: value + 1 for key, value in before.items()} | {"conv3.bias": torch.ones(9)}
     with pytest.raises(InputError, match="nothing was loaded"):
-        weights.load_strictly(module, state, Path("a.pt"), "srcnn")
+        weight_file.load_strictly(module, state, Path("a.pt"), "srcnn")
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
 
 
@@ -458,11 +459,11 @@ def as_file(path: Path, kind: str) -> Path:
 def test_file_cut_at_any_place_is_refused_by_name(tmp_path: Path, name: str, kind: str) -> None:
     path = as_file(tmp_path / name, kind)
     data, srcnn = path.read_bytes(), method()
-    assert weights.read(path, srcnn)
+    assert weight_file.read_state_dict(path, srcnn)
     for length in range(0, len(data) - 8, max(23, len(data) // 200)):
         path.write_bytes(data[:length])
         with pytest.raises(InputError, match=rf"{name}.* (get it again|damaged|layout)"):
-            weights.read(path, srcnn)
+            weight_file.read_state_dict(path, srcnn)
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.h5", "a"])
@@ -523,7 +524,7 @@ def test_module_is_ready_to_measure(tmp_path: Path) -> None:
 
 def test_published_file_that_changed_in_the_cache_is_refused() -> None:
     srcnn = method("srcnn-9-1-5")
-    chosen = weights.choose(srcnn, "91", 2)
+    chosen = weights.of_tag(srcnn, "91", 2)
     assert chosen.file is not None
     path = fetch.local_path(chosen.file)
     path.parent.mkdir(parents=True)
@@ -534,7 +535,7 @@ def test_published_file_that_changed_in_the_cache_is_refused() -> None:
 
 def test_own_file_that_changed_since_it_was_chosen_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.safetensors", fresh())
-    chosen = weights.choose(method(), str(path), 2)
+    chosen = weights.of_tag(method(), str(path), 2)
     saved(path, {key: value + 1 for key, value in fresh().items()})
     with pytest.raises(InputError, match=r"a\.safetensors has changed"):
         weights.build(method(), chosen, 2, CPU)
@@ -545,7 +546,7 @@ def test_method_that_builds_no_module_is_refused() -> None:
         name="odd", citation="", takes="LR", channels="any", build=lambda scale, settings: [1]
     )  # type: ignore[arg-type, return-value]
     with pytest.raises(InputError, match=r"odd: build gave a list; expected a torch\.nn\.Module"):
-        weights.build(odd, weights.choose(odd, "none", 2), 2, CPU)
+        weights.build(odd, weights.of_tag(odd, "none", 2), 2, CPU)
 
 
 @pytest.mark.parametrize(
@@ -568,22 +569,22 @@ def test_weights_that_do_not_exist_are_refused(
     spec: str, tag: str, scale: int, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        weights.choose(method(spec), tag, scale)
+        weights.of_tag(method(spec), tag, scale)
 
 
 def test_name_alone_means_the_papers_own_weights() -> None:
-    assert weights.choose(method("srcnn-9-1-5"), "", 3).label == "91"
-    assert weights.choose(method("srcnn-9-5-5"), "", 3).label == "imagenet"
+    assert weights.of_tag(method("srcnn-9-1-5"), "", 3).label == "91"
+    assert weights.of_tag(method("srcnn-9-5-5"), "", 3).label == "imagenet"
 
 
 def test_method_without_parameters_needs_no_weights() -> None:
-    chosen = weights.choose(method("bicubic"), "", 2)
+    chosen = weights.of_tag(method("bicubic"), "", 2)
     assert (chosen.label, chosen.sha256, chosen.file, chosen.path) == ("", "", None, None)
 
 
 def test_own_file_is_named_and_hashed(tmp_path: Path) -> None:
     path = saved(tmp_path / "mine.safetensors", fresh())
-    chosen = weights.choose(method(), str(path), 2)
+    chosen = weights.of_tag(method(), str(path), 2)
     assert (chosen.label, chosen.path, len(chosen.sha256)) == ("mine.safetensors", path, 64)
 
 
@@ -598,7 +599,7 @@ def test_fresh_weights_are_the_same_twice_whatever_the_seed(spec: str) -> None:
 
 
 def test_fresh_weights_leave_the_global_generator_untouched() -> None:
-    torch.manual_seed(weights.SEED + 1)
+    torch.manual_seed(protocol.SEED + 1)
     before = torch.get_rng_state()
     fresh("espcn")
     assert torch.equal(torch.get_rng_state(), before)
@@ -606,8 +607,8 @@ def test_fresh_weights_leave_the_global_generator_untouched() -> None:
 
 @pytest.mark.parametrize(("name", "tag", "scale"), PUBLISHED)
 def test_published_file_loads(name: str, tag: str, scale: int, mirror: Path) -> None:
-    chosen = weights.choose(method(name), tag, scale)
-    weights.fetch_missing(method(name), chosen, Progress())
+    chosen = weights.of_tag(method(name), tag, scale)
+    weights.download(method(name), chosen, Progress())
     module = weights.build(method(name), chosen, scale, CPU)
     assert all(float(value.abs().sum()) > 0 for value in module.parameters())
 
@@ -629,9 +630,11 @@ def test_published_weights_give_the_authors_average_on_set5(
     spec: str, scale: int, psnr: str, mirror: Path
 ) -> None:
     srcnn, tag = zoo.load(spec)
-    wish = Wish(srcnn, tag, scale, datasets.load("set5", Progress()), load("srcnn2014"))
-    (unit,) = accuracy_units([wish], CPU, ("psnr",))
-    weights.fetch_missing(unit.method, unit.chosen, Progress())
+    request = AccuracyRequest(
+        srcnn, tag, scale, datasets.load("set5", Progress()), load("srcnn2014")
+    )
+    (unit,) = accuracy_units([request], CPU, ("psnr",))
+    weights.download(unit.method, unit.weights, Progress())
     (average,) = (found.value for found in measure(unit, Progress()) if not found.image)
     assert f"{average:.3f}" == psnr
 
@@ -656,15 +659,15 @@ def test_what_was_converted_is_not_read_again(
     (kept,) = converted(cache_of_one_test)
     assert kept.name.startswith(f"{weights.sha256_of(path)[:16]}-")
     assert len(kept.stem) == 33
-    monkeypatch.setattr(weights, "read", refuse_to_read)
+    monkeypatch.setattr(weight_file, "read_state_dict", refuse_to_read)
     again = build(path).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
 
 
 def test_converted_weights_say_whose_they_are(mirror: Path, cache_of_one_test: Path) -> None:
     srcnn = method("srcnn-9-5-5")
-    chosen = weights.choose(srcnn, "", 3)
-    weights.fetch_missing(srcnn, chosen, Progress())
+    chosen = weights.of_tag(srcnn, "", 3)
+    weights.download(srcnn, chosen, Progress())
     weights.build(srcnn, chosen, 3, CPU)
     (kept,) = converted(cache_of_one_test)
     with safetensors.safe_open(kept, "pt") as file:
@@ -750,7 +753,7 @@ def test_conversion_belongs_to_method_settings_scale_and_code(
         (replace(method(), source=edited), 2),
     ):
         before = len(converted(cache_of_one_test))
-        chosen = weights.choose(changed_method, str(path), scale)
+        chosen = weights.of_tag(changed_method, str(path), scale)
         weights.build(changed_method, chosen, scale, CPU)
         assert len(converted(cache_of_one_test)) == before + 1
 
@@ -781,7 +784,7 @@ def test_weights_under_two_names_are_kept(tmp_path: Path, cache_of_one_test: Pat
         source=Path(__file__),
     )
     torch.save(Shared().state_dict(), tmp_path / "a.pt")
-    chosen = weights.choose(shared, str(tmp_path / "a.pt"), 2)
+    chosen = weights.of_tag(shared, str(tmp_path / "a.pt"), 2)
     modules = [weights.build(shared, chosen, 2, CPU).state_dict() for _ in range(2)]
     assert len(converted(cache_of_one_test)) == 1
     assert all(torch.equal(modules[0][key], modules[1][key]) for key in modules[0])
@@ -796,7 +799,7 @@ def test_wrapping_is_put_around_the_loaded_module(
 ) -> None:
     path = as_file(tmp_path / "a.pt", "")
     doubled = method("srcnn-9-1-5+:n1=2,n2=3")
-    chosen = weights.choose(doubled, "none" if tag == "none" else str(path), 2)
+    chosen = weights.of_tag(doubled, "none" if tag == "none" else str(path), 2)
     module = weights.build(doubled, chosen, 2, CPU)
     assert isinstance(module, SelfEnsemble)
     assert not module.training
@@ -807,7 +810,7 @@ def test_wrapping_is_put_around_the_loaded_module(
     assert len(converted(cache_of_one_test)) == 1  # one for the method and its ensemble
 
 
-@pytest.mark.parametrize("wrapping", weights.WRAPPINGS)
+@pytest.mark.parametrize("wrapping", weight_file.WRAPPINGS)
 def test_state_dict_beside_other_things_is_taken(tmp_path: Path, wrapping: str) -> None:
     state = {key: torch.randn_like(value) for key, value in fresh().items()}
     others = {"epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(1)}}, "param_groups": []}}
@@ -859,7 +862,7 @@ def test_prefix_that_is_the_modules_own_stays() -> None:
     own = nn.Sequential()
     own.add_module("module", nn.Conv2d(1, 1, 3))
     state = {key: value + 1 for key, value in own.state_dict().items()}
-    weights.load_strictly(own, state, Path("a.pt"), "own")
+    weight_file.load_strictly(own, state, Path("a.pt"), "own")
     assert all(torch.equal(own.state_dict()[key], state[key]) for key in state)
 
 
@@ -887,14 +890,14 @@ def test_floats_of_another_width_are_cast(tmp_path: Path, dtype: torch.dtype) ->
 def test_what_is_no_float_is_refused(bias: Tensor, message: str) -> None:
     module = method().build(2, method().settings)
     with pytest.raises(InputError, match=rf"a\.pt does not fit srcnn: conv1\.bias {message}.*; no"):
-        weights.load_strictly(module, fresh() | {"conv1.bias": bias}, Path("a.pt"), "srcnn")
+        weight_file.load_strictly(module, fresh() | {"conv1.bias": bias}, Path("a.pt"), "srcnn")
 
 
 def test_float_for_an_integer_buffer_is_refused() -> None:
     norm = nn.BatchNorm2d(2)
     state = norm.state_dict() | {"num_batches_tracked": torch.tensor(1.5)}
     with pytest.raises(InputError, match="num_batches_tracked holds float32, expected int64"):
-        weights.load_strictly(norm, state, Path("a.pt"), "norm")
+        weight_file.load_strictly(norm, state, Path("a.pt"), "norm")
 
 
 def test_weights_of_another_scale_are_told(tmp_path: Path) -> None:
@@ -930,10 +933,10 @@ def test_empty_file_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r".* is a folder, not weights; give the path of a file"):
-        weights.choose(method(), str(tmp_path), 2)
+        weights.of_tag(method(), str(tmp_path), 2)
     (tmp_path / "a.pt").mkdir()
     with pytest.raises(InputError, match=r"a\.pt cannot be read as weights: "):
-        weights.read(tmp_path / "a.pt", method())
+        weight_file.read_state_dict(tmp_path / "a.pt", method())
 
 
 def published_at_an_address(
@@ -960,8 +963,8 @@ def test_published_weights_may_be_pinned_by_the_first_digits(
 ) -> None:
     pinned = published_at_an_address(tmp_path, monkeypatch)
     assert weights.remote(pinned.weights[0]).url == "https://models.example.org/sr/net.pt"
-    chosen = weights.choose(pinned, "", 2)
-    weights.fetch_missing(pinned, chosen, Progress())
+    chosen = weights.of_tag(pinned, "", 2)
+    weights.download(pinned, chosen, Progress())
     module = weights.build(pinned, chosen, 2, CPU)
     assert all(torch.equal(module.state_dict()[key], value) for key, value in fresh().items())
     assert chosen.file is not None
@@ -975,4 +978,4 @@ def test_published_weights_without_a_usable_hash_are_refused(
 ) -> None:
     pinned = published_at_an_address(tmp_path, monkeypatch, sha256="0edfb8a")
     with pytest.raises(InputError, match=r"net\.pt: '0edfb8a' is no SHA-256"):
-        weights.choose(pinned, "", 2)
+        weights.of_tag(pinned, "", 2)

@@ -46,12 +46,12 @@ def test_looks_repeat_only_after_every_hue_was_dashed_in_every_way() -> None:
 
 
 def test_panel_says_in_words_what_it_shows() -> None:
-    svg = curves.panel([Curve("1 espcn", 0, FALLING)], **WORDS)
+    svg = curves.curve_panel([Curve("1 espcn", 0, FALLING)], **WORDS)
     assert "Set5: loss against updates. 1 espcn from 1.000 at 1 to 0.01000 at 100." in svg
 
 
 def test_panel_uses_only_the_page_s_colours() -> None:
-    svg = curves.panel([Curve("a", 0, FALLING), Curve("b", 7, FALLING)], **WORDS)
+    svg = curves.curve_panel([Curve("a", 0, FALLING), Curve("b", 7, FALLING)], **WORDS)
     assert re.findall(r"(?:fill|stroke): ?#\w+", svg) == []
     assert "stroke: var(--hue-0)" in svg
     assert re.search(r"stroke: var\(--hue-1\)[^>]*stroke-dasharray|"
@@ -60,20 +60,22 @@ def test_panel_uses_only_the_page_s_colours() -> None:
 
 @pytest.mark.parametrize(("last", "logarithmic"), [(0.01, True), (0.0, False), (-0.5, False)])
 def test_values_are_logarithmic_only_where_all_are_above_0(last: float, logarithmic: bool) -> None:
-    svg = curves.panel([Curve("a", 0, [(1, 1.0), (9, last)])], **WORDS, logarithmic=True)
+    svg = curves.curve_panel([Curve("a", 0, [(1, 1.0), (9, last)])], **WORDS, logarithmic=True)
     values = [float(text.replace("\N{MINUS SIGN}", "-")) for text in ticks_up(svg)]
     steps = {round(b - a, 9) for a, b in pairwise(values)}
     assert (len(steps) > 1) == logarithmic
 
 
 def test_level_is_drawn_and_within_the_axis() -> None:
-    svg = curves.panel([Curve("a", 0, [(1, 31.0), (9, 32.0)])], **WORDS, levels=[("bicubic", 30.0)])
+    svg = curves.curve_panel(
+        [Curve("a", 0, [(1, 31.0), (9, 32.0)])], **WORDS, levels=[("bicubic", 30.0)]
+    )
     assert ">bicubic</text>" in svg
     assert min(map(float, ticks_up(svg))) <= 30.0
 
 
 def test_curve_of_one_point_makes_a_panel() -> None:
-    assert ">a</text>" in curves.panel([Curve("a", 0, [(1, 0.5)])], **WORDS, logarithmic=True)
+    assert ">a</text>" in curves.curve_panel([Curve("a", 0, [(1, 0.5)])], **WORDS, logarithmic=True)
 
 
 @pytest.mark.parametrize(
@@ -87,4 +89,4 @@ def test_curve_of_one_point_makes_a_panel() -> None:
 )
 def test_panel_refuses_what_it_cannot_draw(found: list[Curve], message: str) -> None:
     with pytest.raises(ValueError, match=f"panel 'p' {message}"):
-        curves.panel(found, **WORDS)
+        curves.curve_panel(found, **WORDS)

@@ -45,62 +45,64 @@ def test_pareto_refuses_lists_of_different_length() -> None:
 
 
 def test_panel_fills_the_front_and_hollows_the_rest() -> None:
-    svg = plots.panel([Point("a", 1, 30), Point("b", 2, 29), Point("c", 3, 31)], **WORDS)
+    svg = plots.trade_off_panel([Point("a", 1, 30), Point("b", 2, 29), Point("c", 3, 31)], **WORDS)
     fills = re.findall(r"<use[^>]*fill: (var\(--\w+\))[^>]*stroke: (var\(--\w+\))", svg)
     assert fills.count(("var(--accent)", "var(--accent)")) == 2
     assert fills.count(("var(--paper)", "var(--ink)")) == 1
 
 
 def test_panel_says_in_words_what_it_shows() -> None:
-    svg = plots.panel([Point("anr", 0.03, 31.92), Point("k-svd", 0.05, 31.9)], **WORDS)
+    svg = plots.trade_off_panel([Point("anr", 0.03, 31.92), Point("k-svd", 0.05, 31.9)], **WORDS)
     assert "anr at 0.03000, 31.92 (on the Pareto front); k-svd at 0.05000, 31.90." in svg
 
 
 def test_panel_uses_only_the_page_s_colours() -> None:
-    svg = plots.panel([Point("a", 0, 30), Point("b", 2, 31)], **WORDS)
+    svg = plots.trade_off_panel([Point("a", 0, 30), Point("b", 2, 31)], **WORDS)
     assert re.findall(r"(?:fill|stroke): ?#\w+", svg) == []
     assert "var(--ink)" in svg
 
 
 def test_panel_holds_neither_a_date_nor_rules_for_the_whole_page() -> None:
-    svg = plots.panel([Point("a", 1, 30)], **WORDS)
+    svg = plots.trade_off_panel([Point("a", 1, 30)], **WORDS)
     assert "<metadata" not in svg
     assert "<style" not in svg
 
 
 def test_method_that_costs_nothing_stands_at_0() -> None:
     free = [Point("nearest", 0, 30), Point("srcnn", 2, 31)]
-    assert ">0</text>" in plots.panel(free, **WORDS)
-    assert ">0</text>" not in plots.panel(free[1:], **WORDS)
+    assert ">0</text>" in plots.trade_off_panel(free, **WORDS)
+    assert ">0</text>" not in plots.trade_off_panel(free[1:], **WORDS)
 
 
 def test_panel_of_methods_that_all_cost_nothing() -> None:
-    svg = plots.panel([Point("nearest", 0, 30), Point("bicubic", 0, 31)], **WORDS)
+    svg = plots.trade_off_panel([Point("nearest", 0, 30), Point("bicubic", 0, 31)], **WORDS)
     assert ">bicubic</text>" in svg
 
 
 def test_panel_escapes_labels_and_knows_no_mathematics() -> None:
-    svg = plots.panel([Point("<b>&$x^2$", 1, 30)], **WORDS)
+    svg = plots.trade_off_panel([Point("<b>&$x^2$", 1, 30)], **WORDS)
     assert ">&lt;b&gt;&amp;$x^2$</text>" in svg
 
 
 def test_panel_writes_scripts_that_the_font_lacks() -> None:
     name = "\u8d85\u5206\u8fa8"
-    assert f">{name}</text>" in plots.panel([Point(name, 1, 30)], **WORDS)
+    assert f">{name}</text>" in plots.trade_off_panel([Point(name, 1, 30)], **WORDS)
 
 
 def test_panel_does_not_depend_on_the_reader_s_matplotlibrc() -> None:
     points = [Point("a", 1, 30), Point("b", 2, 31)]
-    plain = plots.panel(points, **WORDS)
+    plain = plots.trade_off_panel(points, **WORDS)
     with mpl.rc_context({"axes.labelsize": 30, "svg.hashsalt": "x"}):
-        assert plots.panel(points, **WORDS) == plain
+        assert plots.trade_off_panel(points, **WORDS) == plain
         assert mpl.rcParams["axes.labelsize"] == 30
 
 
 def test_panels_of_different_names_share_no_id() -> None:
     points = [Point("a", 1, 30), Point("b", 2, 31)]
-    first = set(re.findall(r' id="([^"]+)"', plots.panel(points, **WORDS)))
-    other = set(re.findall(r' id="([^"]+)"', plots.panel(points, **WORDS | {"name": "q"})))
+    first = set(re.findall(r' id="([^"]+)"', plots.trade_off_panel(points, **WORDS)))
+    other = set(
+        re.findall(r' id="([^"]+)"', plots.trade_off_panel(points, **WORDS | {"name": "q"}))
+    )
     assert first
     assert first & other == set()
 
@@ -108,7 +110,7 @@ def test_panels_of_different_names_share_no_id() -> None:
 @pytest.mark.parametrize("points", [[], [Point("a", math.nan, 30)], [Point("a", 1, math.inf)]])
 def test_panel_refuses_what_it_cannot_draw(points: list[Point]) -> None:
     with pytest.raises(ValueError, match="panel 'p' needs points of finite cost and quality"):
-        plots.panel(points, **WORDS)
+        plots.trade_off_panel(points, **WORDS)
 
 
 @pytest.mark.parametrize(("low", "high"), [(1e-5, 1e3), (0.9, 1.1), (2.0, 30.0), (1e-9, 1e9)])

@@ -88,7 +88,7 @@ def _ours(sets: list[datasets.Dataset]) -> list[float]:
     measure.decoded.cache_clear()
     method, tag = zoo.load("bicubic")
     wishes = [
-        plan.Wish(method, tag, scale, dataset, protocol.load("srcnn2014"))
+        plan.AccuracyRequest(method, tag, scale, dataset, protocol.load("srcnn2014"))
         for dataset in sets
         for scale in SCALES
     ]

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 import zoo
-from bench import datasets, images, machine, protocol, published, weights
-from bench.evaluate import interpolate, prepare
+from bench import datasets, images, machine, protocol, published
+from bench.evaluate import hr_and_lr, interpolate
+from bench.files import weights
 from bench.progress import Progress
 from zoo.anchored import AnchoredRegression
 
@@ -45,7 +46,7 @@ def inputs(name: str, scale: int) -> list[Tensor]:
     method, _ = zoo.load(name)
     given = []
     for file in datasets.load("set5", Progress()).images:
-        hr, lr = prepare(images.decode(file.path), scale, RULES, method, CPU)
+        hr, lr = hr_and_lr(images.decode(file.path), scale, RULES, method, CPU)
         if method.takes == "interpolated" and name != "bicubic":
             size = (hr.shape[-2], hr.shape[-1])
             lr = interpolate(lr, size, "bicubic", RULES, eight_bit=False)
@@ -55,8 +56,8 @@ def inputs(name: str, scale: int) -> list[Tensor]:
 
 def module(name: str, scale: int) -> nn.Module:
     method, _ = zoo.load(name)
-    chosen = weights.choose(method, "", scale)
-    weights.fetch_missing(method, chosen, Progress())
+    chosen = weights.of_tag(method, "", scale)
+    weights.download(method, chosen, Progress())
     return weights.build(method, chosen, scale, CPU)
 
 

@@ -25,8 +25,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 import zoo
-from bench import datasets, machine, measure, plan, protocol, weights
-from bench.evaluate import prepare
+from bench import datasets, machine, measure, plan, protocol
+from bench.evaluate import hr_and_lr
+from bench.files import weights
 from bench.inference import DEFAULT, Inference
 from bench.network import prepare as ready
 from bench.progress import Progress
@@ -150,11 +151,11 @@ def test_the_harness_takes_little_beside_the_forward_pass(network: nn.Module) ->
     method, _ = zoo.load("edsr-baseline")
     rules = protocol.load("rcan2018")
     dataset = datasets.load("set14", Progress())
-    wish = plan.Wish(method, weights.NONE, 2, dataset, rules)
+    wish = plan.AccuracyRequest(method, weights.NONE, 2, dataset, rules)
     (unit,) = plan.accuracy_units([wish], CPU, ["psnr", "ssim"])
     inputs = []
     for file in dataset.images:
-        _, lr = prepare(measure.decoded(file.path, file.sha256), 2, rules, method, CPU)
+        _, lr = hr_and_lr(measure.decoded(file.path, file.sha256), 2, rules, method, CPU)
         inputs.append((lr.expand(3, -1, -1)[None] / 255).float())
     own = threading.local()
 

@@ -21,10 +21,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 import zoo
-from bench import machine, roofline, weights
-from bench.descent import Course, descend, losses, optimisation
-from bench.descent.feed import Feed, Picture
-from bench.inference import Inference
+from bench import machine
+from bench.files import weights
+from bench.graph import roofline
+from bench.training import losses, optimisation
+from bench.training.descent import DescentInputs, descend
+from bench.training.feed import Feed, Picture
 from zoo.method import Method
 from zoo.recipe import Descent
 
@@ -68,7 +70,7 @@ def steps(
     """The updates of the harness itself."""
     return descend(
         descent,
-        Course(
+        DescentInputs(
             method=method,
             scale=scale,
             pictures=pictures,
@@ -84,7 +86,7 @@ def bare(
     method: Method, descent: Descent, scale: int, precision: str, pictures: list[Picture]
 ) -> Iterator[None]:
     """Forward, backward and optimizer on the first batch, again and again."""
-    layout = Inference().layout(CPU)
+    layout = layout(DEFAULT, CPU)
     network: nn.Module = weights.fresh(method, scale).to(memory_format=layout)  # type: ignore[call-overload]
     network.train()
     batch = Feed(pictures, method, descent, scale, 0, CPU).batch(0, slice(0, descent.batch))

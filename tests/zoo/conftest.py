@@ -10,16 +10,16 @@ import pytest
 from torch import Tensor
 
 import zoo.nonnegative
-from zoo.nonnegative import Effort
+from zoo.nonnegative import MeanWork
 
 
 @pytest.fixture
-def check_effort(
+def check_mean_work(
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[ModuleType, Effort, Callable[[], object]], None]:
-    """Whether `solve`, as a module calls it while something runs, takes the effort stated."""
+) -> Callable[[ModuleType, MeanWork, Callable[[], object]], None]:
+    """Whether `solve`, as a module calls it while something runs, takes the mean_work stated."""
 
-    def check(module: ModuleType, effort: Effort, run: Callable[[], object]) -> None:
+    def check(module: ModuleType, mean_work: MeanWork, run: Callable[[], object]) -> None:
         steps: list[tuple[int, ...]] = []
         patches: list[int] = []
         bag, solve = zoo.nonnegative.embedding_bag, zoo.nonnegative.solve
@@ -37,8 +37,8 @@ def check_effort(
         run()
         rows = sum(count for count, _ in steps)
         slots = sum(count * width for count, width in steps)
-        assert round(rows / sum(patches)) == effort.steps
-        assert round(slots / rows) == effort.slots
-        assert effort.steps * effort.slots == pytest.approx(slots / sum(patches), rel=0.03)
+        assert round(rows / sum(patches)) == mean_work.steps
+        assert round(slots / rows) == mean_work.slots
+        assert mean_work.steps * mean_work.slots == pytest.approx(slots / sum(patches), rel=0.03)
 
     return check

@@ -22,8 +22,9 @@ import zoo.anchored
 import zoo.patches
 from bench import datasets, evaluate, images, metrics, published
 from bench import protocol as protocols
-from bench import weights as weights_of
-from bench.fetch import local_path
+from bench.files import weight_file
+from bench.files import weights as weights_of
+from bench.files.fetch import local_path
 from bench.progress import Progress
 from zoo.anchored import NAMES, AnchoredRegression, Patches, method
 from zoo.errors import InputError
@@ -390,7 +391,7 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def load(name: str, path: Path, scale: int = 3, atoms: int = ATOMS) -> nn.Module:
     mine = card(name, atoms)
-    return weights_of.build(mine, weights_of.choose(mine, str(path), scale), scale, CPU)
+    return weights_of.build(mine, weights_of.of_tag(mine, str(path), scale), scale, CPU)
 
 
 def mat(path: Path, variables: dict[str, Any]) -> Path:
@@ -559,8 +560,8 @@ class Bench:
 
     def __init__(self, name: str, scale: int, tag: str = "timofte") -> None:
         self.card, self.scale = zoo.load(name)[0], scale
-        chosen = weights_of.choose(self.card, tag, scale)
-        weights_of.fetch_missing(self.card, chosen, Progress())
+        chosen = weights_of.of_tag(self.card, tag, scale)
+        weights_of.download(self.card, chosen, Progress())
         assert chosen.file is not None
         self.path = local_path(chosen.file)
         found = datasets.load("set5", Progress()).images
@@ -569,7 +570,7 @@ class Bench:
     def module(self) -> nn.Module:
         """With weights converted anew, since that is where the traps lie."""
         module = self.card.build(self.scale, self.card.settings).requires_grad_(False)
-        module.load_state_dict(weights_of.read(self.path, self.card), strict=True)
+        module.load_state_dict(weight_file.read_state_dict(self.path, self.card), strict=True)
         return module
 
     def psnr(self, module: nn.Module, image: str, edges: Edges = "replicate") -> float:
@@ -599,11 +600,11 @@ def test_gr_holds_to_the_printed_digit(own_cache: None, scale: int, printed: flo
 
 
 def test_what_ne_nnls_counts_is_what_it_computes(
-    own_cache: None, check_effort: Callable[..., None]
+    own_cache: None, check_mean_work: Callable[..., None]
 ) -> None:
     bench = Bench("ne-nnls", 3)
     module = bench.module()
-    check_effort(zoo.anchored, zoo.anchored._EFFORT, lambda: bench.average(module))
+    check_mean_work(zoo.anchored, zoo.anchored._MEAN_WORK, lambda: bench.average(module))
 
 
 # The traps
@@ -679,7 +680,7 @@ def test_learned_weights_leave_a_flat_image_as_it_is(name: str, scale: int) -> N
     """Kernels of 16 bits add up to 1e-3, not 0, which is 0.07 levels if nothing is done."""
     need_learned(name)
     mine = zoo.load(name)[0]
-    module = weights_of.build(mine, weights_of.choose(mine, "t91", scale), scale, CPU)
+    module = weights_of.build(mine, weights_of.of_tag(mine, "t91", scale), scale, CPU)
     for level in (0.3, 1.0):
         x = torch.full((1, 1, 11 * scale, 13 * scale), level)
         assert torch.equal(module(x), x)

@@ -27,7 +27,7 @@ from zoo.dictionaries import (
     ridge,
 )
 from zoo.errors import InputError
-from zoo.method import Lesson, Step
+from zoo.method import LearningInputs, Step
 from zoo.patches import gradient_operator, in_blocks
 
 Array = NDArray[np.float64]
@@ -48,13 +48,13 @@ def picture(height: int, width: int, seed: int) -> Tensor:
 PICTURES = [picture(37, 44, 0), picture(50, 33, 1), picture(26, 31, 2)]
 
 
-def lesson_of(name: str, scale: int = 2, **changes: Any) -> Lesson:
+def lesson_of(name: str, scale: int = 2, **changes: Any) -> LearningInputs:
     mine = method(name)
     fewer = {"atoms": str(ATOMS), "neighbours": "8"}
     mine = mine.with_settings({key: fewer[key] for key in mine.settings if key in fewer})
     settings = {key: SMALL.get(key, value) for key, value in mine.recipes[0].settings.items()}
     settings |= changes
-    return Lesson(method=mine, scale=scale, images=PICTURES, settings=settings)
+    return LearningInputs(method=mine, scale=scale, images=PICTURES, settings=settings)
 
 
 Learning = Generator[Step, None, Any]
@@ -72,8 +72,8 @@ def drain(learning: Learning) -> tuple[list[Step], Any]:
         steps.append(replace(step, state=state))
 
 
-def learn(lesson: Lesson) -> tuple[list[Step], dict[str, Tensor]]:
-    return drain(lesson.method.recipes[0].learn(lesson))
+def learn(inputs: LearningInputs) -> tuple[list[Step], dict[str, Tensor]]:
+    return drain(inputs.method.recipes[0].learn(inputs))
 
 
 def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
@@ -95,8 +95,8 @@ def truth(atoms: int, length: int, sparsity: int, rows: int) -> tuple[Array, Arr
 
 
 def from_rows(rows: Array, atoms: int, sparsity: int, iterations: int, **more: Any) -> Learning:
-    lesson = replace(lesson_of("k-svd", iterations=iterations), **more)
-    return ksvd(torch.from_numpy(rows), atoms, sparsity, lesson, {})
+    inputs = replace(lesson_of("k-svd", iterations=iterations), **more)
+    return ksvd(torch.from_numpy(rows), atoms, sparsity, inputs, {})
 
 
 def rms(step: Step) -> float:
@@ -227,12 +227,12 @@ def blocks(patches: Array, scale: int) -> Array:
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_dictionary_is_made_of_a_sparse_grid_of_patches(scale: int) -> None:
-    lesson = replace(lesson_of("k-svd", scale), images=[picture(90, 77, 5), picture(64, 71, 6)])
-    steps, learned = learn(lesson)
+    inputs = replace(lesson_of("k-svd", scale), images=[picture(90, 77, 5), picture(64, 71, 6)])
+    steps, learned = learn(inputs)
     length = {2: 28, 3: 30, 4: 30}[scale]
     assert learned["features"].shape == (length, 1, 5 * scale, 5 * scale)
     assert learned["low"].shape == (ATOMS, length)
-    parts = [pairs_of_patches(image, scale, step=2) for image in lesson.images]
+    parts = [pairs_of_patches(image, scale, step=2) for image in inputs.images]
     seen, lacking = (np.concatenate(side) for side in zip(*parts, strict=True))
 
     raw = seen @ gradient_operator(scale).numpy().T
@@ -251,17 +251,17 @@ def test_dictionary_is_made_of_a_sparse_grid_of_patches(scale: int) -> None:
     np.testing.assert_allclose(learned["high"], high, rtol=0, atol=1e-5 * np.abs(high).max())
 
 
-def samples_of(lesson: Lesson, features: Tensor) -> tuple[list[Step], Any]:
-    return drain(dictionaries._samples(lesson, {"features": features}))
+def samples_of(inputs: LearningInputs, features: Tensor) -> tuple[list[Step], Any]:
+    return drain(dictionaries._samples(inputs, {"features": features}))
 
 
 @pytest.mark.parametrize("scale", [2, 3])
 def test_samples_are_the_pairs_of_the_pyramid(scale: int) -> None:
-    lesson = lesson_of("a-plus", scale, samples=10**6)
+    inputs = lesson_of("a-plus", scale, samples=10**6)
     features = torch.from_numpy(random(6, 36 * scale**2) / 25) @ gradient_operator(scale)
     features = features.reshape(6, 1, 5 * scale, 5 * scale)
-    steps, samples = samples_of(lesson, features)
-    parts = [pairs_of_patches(image, scale) for level in pyramid(lesson) for image in level]
+    steps, samples = samples_of(inputs, features)
+    parts = [pairs_of_patches(image, scale) for level in pyramid(inputs) for image in level]
     seen, lacking = (np.concatenate(side) for side in zip(*parts, strict=True))
     described = seen @ features.flatten(1).numpy().T
     length = np.linalg.norm(described, axis=1)
@@ -277,10 +277,10 @@ def test_samples_are_the_pairs_of_the_pyramid(scale: int) -> None:
     ]
 
 
-def pyramid(lesson: Lesson) -> list[list[Tensor]]:
-    ratio, levels = lesson.settings["ratio"], lesson.settings["levels"]
+def pyramid(inputs: LearningInputs) -> list[list[Tensor]]:
+    ratio, levels = inputs.settings["ratio"], inputs.settings["levels"]
     return [
-        [dictionaries._smaller(image, ratio**level) for image in lesson.images]
+        [dictionaries._smaller(image, ratio**level) for image in inputs.images]
         for level in range(levels)
     ]
 
@@ -295,8 +295,8 @@ def test_sizes_of_the_pyramid_are_rounded_up() -> None:
 
 
 def test_chosen_samples_may_have_any_shape() -> None:
-    lesson = lesson_of("a-plus")
-    _, samples = samples_of(lesson, torch.from_numpy(random(6, 1, 10, 10)))
+    inputs = lesson_of("a-plus")
+    _, samples = samples_of(inputs, torch.from_numpy(random(6, 1, 10, 10)))
     chosen = torch.tensor([[5, 0, 77], [399, 5, 5]])
     high = samples.high(chosen, 2)
     assert high.shape == (2, 3, 36)
@@ -357,10 +357,10 @@ def test_neighbourhood_regressors_are_the_textbooks(atoms: int) -> None:
 
 
 def test_regressors_are_ridge_on_each_anchors_nearest_samples() -> None:
-    lesson = lesson_of("a-plus", samples=10**6)
-    _, learned = learn(lesson)
+    inputs = lesson_of("a-plus", samples=10**6)
+    _, learned = learn(inputs)
     assert learned.keys() == {"features", "anchors", "regressors"}
-    parts = [pairs_of_patches(image, 2) for level in pyramid(lesson) for image in level]
+    parts = [pairs_of_patches(image, 2) for level in pyramid(inputs) for image in level]
     seen, lacking = (np.concatenate(side) for side in zip(*parts, strict=True))
     described = seen @ learned["features"].flatten(1).numpy().T
     length = np.linalg.norm(described, axis=1, keepdims=True)
@@ -380,34 +380,34 @@ def test_learning_goes_on_from_any_step_to_the_same_bits(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dictionaries, "_ANCHORS", 6)  # three steps for 16 anchors
-    lesson = lesson_of(name)
-    steps, learned = learn(lesson)
+    inputs = lesson_of(name)
+    steps, learned = learn(inputs)
     stages = ["PCA"] + 3 * ["K-SVD"]
     stages += 1 * ["samples"] + 3 * ["regressors"] if name == "a-plus" else []
     assert [step.stage for step in steps] == stages
     for place, step in enumerate(steps):
-        rest, again = learn(replace(lesson, saved=step.state))
+        rest, again = learn(replace(inputs, saved=step.state))
         assert equal(again, learned)
         left = [x for x in steps[place + 1 :] if x.stage != "samples"]
         assert [x.done for x in rest if x.stage != "samples"] == [x.done for x in left]
-    assert equal(learn(lesson)[1], learned)
+    assert equal(learn(inputs)[1], learned)
 
 
 @pytest.mark.parametrize("name", ["gr", "anr", "a-plus"])
 def test_learning_from_a_dictionary_learns_none(name: str) -> None:
-    lesson = lesson_of(name)
-    whole = learn(lesson)[1]
+    inputs = lesson_of(name)
+    whole = learn(inputs)[1]
     _, dictionary = learn(lesson_of("k-svd"))
-    steps, learned = learn(replace(lesson, start=dictionary))
+    steps, learned = learn(replace(inputs, start=dictionary))
     assert not {step.stage for step in steps} & {"PCA", "K-SVD"}
     assert equal(learned, whole)
 
 
 @pytest.mark.parametrize("name", ["k-svd", "ne-lle", "gr", "anr", "a-plus"])
 def test_what_is_learned_is_the_methods_state_and_finite(name: str) -> None:
-    lesson = lesson_of(name)
-    _, learned = learn(lesson)
-    module = lesson.method.build(2, lesson.method.settings)
+    inputs = lesson_of(name)
+    _, learned = learn(inputs)
+    module = inputs.method.build(2, inputs.method.settings)
     wanted = {key: value.shape for key, value in module.state_dict().items()}
     assert {key: value.shape for key, value in learned.items()} == wanted
     assert all(value.isfinite().all() for value in learned.values())
@@ -415,15 +415,15 @@ def test_what_is_learned_is_the_methods_state_and_finite(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["k-svd", "a-plus"])
 def test_images_too_small_for_a_patch_are_passed_over(name: str) -> None:
-    lesson = lesson_of(name)
+    inputs = lesson_of(name)
     tiny = [picture(9, 60, 7), picture(60, 9, 8), picture(1, 1, 9)]
-    mixed = replace(lesson, images=[tiny[0], *PICTURES[:2], tiny[1], PICTURES[2], tiny[2]])
-    assert equal(learn(mixed)[1], learn(lesson)[1])
+    mixed = replace(inputs, images=[tiny[0], *PICTURES[:2], tiny[1], PICTURES[2], tiny[2]])
+    assert equal(learn(mixed)[1], learn(inputs)[1])
 
 
-def refuse(lesson: Lesson, *words: str) -> None:
+def refuse(inputs: LearningInputs, *words: str) -> None:
     with pytest.raises(InputError) as caught:
-        learn(lesson)
+        learn(inputs)
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -432,17 +432,17 @@ def refuse(lesson: Lesson, *words: str) -> None:
 
 @pytest.mark.parametrize("name", ["k-svd", "gr", "anr", "a-plus"])
 def test_too_few_patches_are_refused(name: str) -> None:
-    lesson = lesson_of(name)
-    refuse(replace(lesson, images=[]), "hold 0 patches at x2", "64")
-    refuse(replace(lesson, images=[picture(8, 8, 0)]), "hold 0 patches at x2", "64")
+    inputs = lesson_of(name)
+    refuse(replace(inputs, images=[]), "hold 0 patches at x2", "64")
+    refuse(replace(inputs, images=[picture(8, 8, 0)]), "hold 0 patches at x2", "64")
     # 9 x 7 at every second LR pixel of 21 x 17
-    refuse(replace(lesson, images=[picture(42, 35, 0)]), "hold 63 patches at x2", "64")
+    refuse(replace(inputs, images=[picture(42, 35, 0)]), "hold 63 patches at x2", "64")
 
 
 def test_fewer_samples_than_neighbours_are_refused() -> None:
     dictionary = learn(lesson_of("k-svd"))[1]
-    lesson = replace(lesson_of("a-plus", neighbours=48), start=dictionary)
-    refuse(replace(lesson, images=[]), "hold 0 patches at x2", "48")
+    inputs = replace(lesson_of("a-plus", neighbours=48), start=dictionary)
+    refuse(replace(inputs, images=[]), "hold 0 patches at x2", "48")
     small = replace(lesson_of("a-plus", levels=1), start=dictionary, images=[picture(20, 22, 0)])
     refuse(small, "hold 42 patches at x2", "48")
 

@@ -10,8 +10,8 @@ from scipy.optimize import nnls
 from sklearn.linear_model import Lasso, lars_path
 from torch import Tensor
 
-from bench.graph import trace
-from zoo.nonnegative import Effort, solve
+from bench.graph.trace import trace
+from zoo.nonnegative import MeanWork, solve
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -124,16 +124,16 @@ def test_nothing_to_code_is_no_weights() -> None:
 
 def test_without_values_it_takes_the_effort_that_it_is_told() -> None:
     class Coder(torch.nn.Module):
-        def __init__(self, effort: Effort | None) -> None:
+        def __init__(self, mean_work: MeanWork | None) -> None:
             super().__init__()
-            self.effort = effort
+            self.mean_work = mean_work
 
         def forward(self, linear: Tensor) -> Tensor:
-            return solve(linear.new_empty(10, 10), linear, 0.1, effort=self.effort)
+            return solve(linear.new_empty(10, 10), linear, 0.1, mean_work=self.mean_work)
 
-    graph = trace(Coder(Effort(steps=5, slots=3)), torch.empty(7, 10))
+    graph = trace(Coder(MeanWork(steps=5, slots=3)), torch.empty(7, 10))
     bags = [op for op in graph.operators if "embedding_bag" in op.name]
     assert [op.arguments["indices"].shape for op in bags] == [(7 * 3,)] * 5
     assert graph.outputs[0].shape == (7, 10)
-    with pytest.raises(ValueError, match="give the effort"):
+    with pytest.raises(ValueError, match="give the mean_work"):
         Coder(None)(torch.empty(7, 10, device="meta"))

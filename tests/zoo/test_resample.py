@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench import datasets, fetch, images
+from bench import datasets, images
+from bench.files import fetch
 from bench.progress import Progress
 from zoo.errors import InputError
 from zoo.resample import KERNELS, Edges, imresize, phases, round_half_up

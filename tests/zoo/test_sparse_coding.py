@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 import zoo
 import zoo.sparse_coding as sc
-from bench import datasets, fetch, images, metrics, weights
-from bench.costs.receptive_field import field
+from bench import datasets, images, metrics
 from bench.evaluate import evaluate
-from bench.graph import trace
+from bench.files import fetch, weights
+from bench.graph.field import field
+from bench.graph.trace import trace
 from bench.progress import Progress
 from bench.protocol import load
 from zoo.errors import InputError
-from zoo.method import Lesson, Method, Step
+from zoo.method import LearningInputs, Method, Step
 from zoo.resample import imresize
 
 CPU = torch.device("cpu")
@@ -103,7 +104,7 @@ def test_it_looks_five_pixels_far(scale: int) -> None:
     far[..., 8, 8] = 1 - far[..., 8, 8]
     rows = torch.nonzero((net(far) - net(x)).abs().amax((0, 1, 3)) > 1e-9)[:, 0] // scale
     assert (int(rows.min()), int(rows.max())) == (3, 13)
-    found = field(trace(net, x, sight=True))
+    found = field(trace(net, x, proxies=True))
     assert (found.rows, found.columns, found.margin, found.step) == (11, 11, 5, 1)
 
 
@@ -127,8 +128,8 @@ def test_an_image_without_a_patch_is_refused() -> None:
 
 def published(scale: int) -> tuple[Method, nn.Module]:
     method, tag = zoo.load("sc")
-    chosen = weights.choose(method, tag, scale)
-    weights.fetch_missing(method, chosen, Progress())
+    chosen = weights.of_tag(method, tag, scale)
+    weights.download(method, chosen, Progress())
     return method, weights.build(method, chosen, scale, CPU).eval().requires_grad_(False)
 
 
@@ -158,14 +159,14 @@ def test_atoms_of_the_other_scales_are_as_strong_as_their_patches(scale: int) ->
 
 
 @pytest.mark.usefixtures("mirror")
-def test_what_is_counted_is_what_is_computed(check_effort: Callable[..., None]) -> None:
+def test_what_is_counted_is_what_is_computed(check_mean_work: Callable[..., None]) -> None:
     method, net = published(3)
 
     def run() -> None:
         for image in PRINTED["set5"]:
             psnr("set5", image, 3, method, net)
 
-    check_effort(sc, sc.EFFORT, run)
+    check_mean_work(sc, sc.MEAN_WORK, run)
 
 
 # Their layout
@@ -206,10 +207,10 @@ def test_another_layout_is_refused(arrays: dict[str, Any]) -> None:
 @pytest.mark.usefixtures("mirror")
 def test_the_dictionary_of_another_scale_is_refused() -> None:
     method, tag = zoo.load("sc")
-    chosen = weights.choose(method, tag, 2)
-    weights.fetch_missing(method, chosen, Progress())
+    chosen = weights.of_tag(method, tag, 2)
+    weights.download(method, chosen, Progress())
     assert chosen.file
-    wrong = weights.choose(method, str(fetch.local_path(chosen.file)), 3)
+    wrong = weights.of_tag(method, str(fetch.local_path(chosen.file)), 3)
     with pytest.raises(InputError, match="these look like x2 weights"):
         weights.build(method, wrong, 3, CPU)
 
@@ -217,14 +218,14 @@ def test_the_dictionary_of_another_scale_is_refused() -> None:
 # Learning
 
 
-def lesson() -> Lesson:
+def inputs() -> LearningInputs:
     """Stripes in four directions; and an image that holds no patch."""
     rows, columns = torch.meshgrid(torch.arange(48.0), torch.arange(60.0), indexing="ij")
     pictures = [
         (torch.sin(rows * math.cos(a) / 3 + columns * math.sin(a) / 3) > 0.2 * a - 0.4).double()
         for a in (0.0, 0.7, 1.5, 2.6)
     ]
-    return Lesson(
+    return LearningInputs(
         method=zoo.load("sc:atoms=64@none")[0],
         scale=3,
         images=[*pictures, torch.zeros(4, 70, dtype=torch.float64)],
@@ -233,7 +234,7 @@ def lesson() -> Lesson:
     )
 
 
-def run(given: Lesson) -> tuple[list[Step], dict[str, Tensor]]:
+def run(given: LearningInputs) -> tuple[list[Step], dict[str, Tensor]]:
     steps: list[Step] = []
     learning: Generator[Step, None, dict[str, Tensor]] = sc.learn(given)
     while True:
@@ -244,7 +245,7 @@ def run(given: Lesson) -> tuple[list[Step], dict[str, Tensor]]:
 
 
 def test_a_dictionary_is_learned_that_beats_bicubic() -> None:
-    given = lesson()
+    given = inputs()
     steps, state = run(given)
     assert [(step.done, step.total) for step in steps] == [(k, 4) for k in (1, 2, 3, 4)]
     errors = [float(step.note.split()[2].rstrip(",")) for step in steps]
@@ -261,15 +262,15 @@ def test_a_dictionary_is_learned_that_beats_bicubic() -> None:
 
 
 def test_learning_goes_on_where_it_stopped() -> None:
-    steps, state = run(lesson())
+    steps, state = run(inputs())
     for step in (steps[0], steps[2], steps[3]):
-        rest, same = run(replace(lesson(), saved=step.state))
+        rest, same = run(replace(inputs(), saved=step.state))
         assert len(rest) == 4 - step.done
         assert all(torch.equal(same[key], state[key]) for key in state)
 
 
 def test_too_few_patches_are_refused() -> None:
-    given = lesson()
+    given = inputs()
     few = replace(given, settings={**given.settings, "patches": 100})
     flat = replace(given, images=[torch.full((40, 40), 0.5, dtype=torch.float64)])
     for less in (few, flat, replace(given, images=given.images[4:])):
@@ -278,7 +279,7 @@ def test_too_few_patches_are_refused() -> None:
 
 
 def test_pairs_are_patches_and_features_of_unit_length() -> None:
-    pairs = sc._pairs(lesson())
+    pairs = sc._pairs(inputs())
     torch.testing.assert_close(pairs.norm(dim=1), torch.ones(len(pairs)))
     assert pairs[:, :81].sum(1).abs().max() < 1e-5
 

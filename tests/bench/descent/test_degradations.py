@@ -14,8 +14,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from bench.descent import degradations
-from bench.descent.degradations import Degradation, parse
+from bench.training import degradations
+from bench.training.degradations import Degradation, parse
 from zoo.errors import InputError
 from zoo.resample import imresize
 

@@ -19,10 +19,10 @@ from PIL import Image as Picture
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from bench import fetch
-from bench.descent import features
-from bench.fetch import RemoteFile
+from bench.files import fetch
+from bench.files.fetch import RemoteFile
 from bench.progress import Progress
+from bench.training import features
 from zoo.errors import InputError
 
 Image = NDArray[np.float64]

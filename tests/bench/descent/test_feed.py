@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 import zoo
 from bench import datasets, images
-from bench.descent.feed import Batch, Feed, Picture, generator, refuse_small
-from bench.processes import Processes
 from bench.progress import Progress
+from bench.training.feed import Batch, Feed, Picture, generator, refuse_small
+from bench.training.processes import Processes
 from zoo.errors import InputError
 from zoo.method import Method
 from zoo.recipe import Descent

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.descent import features, losses
-from bench.descent.losses import Adversary, Objective, Term, parse
+from bench.training import features, losses
+from bench.training.losses import Adversary, Objective, Term, parse
 from zoo import memnet
 from zoo.errors import InputError
 from zoo.srresnet import Discriminator

@@ -15,7 +15,7 @@ from skimage.transform import downscale_local_mean
 from torch import Tensor, nn
 
 import zoo
-from bench.descent import optimisation
+from bench.training import optimisation
 from zoo.errors import InputError
 from zoo.recipe import Descent
 
@@ -79,7 +79,7 @@ def test_warmup_rises_to_what_the_schedule_says() -> None:
 )
 def test_a_schedule_that_says_nothing_is_refused_in_a_line(schedule: str) -> None:
     with pytest.raises(InputError, match="; give one of: constant, cosine") as error:
-        optimisation.check(replace(PLAIN, schedule=schedule))
+        optimisation.refuse_bad_choices(replace(PLAIN, schedule=schedule))
     assert repr(schedule) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -121,9 +121,9 @@ def test_a_schedule_that_says_nothing_is_refused_in_a_line(schedule: str) -> Non
     ],
 )
 def test_what_makes_no_training_is_refused_in_a_line(key: str, value: Any, says: str) -> None:
-    optimisation.check(PLAIN)
+    optimisation.refuse_bad_choices(PLAIN)
     with pytest.raises(InputError) as error:
-        optimisation.check(replace(PLAIN, **{key: value}))
+        optimisation.refuse_bad_choices(replace(PLAIN, **{key: value}))
     assert str(error.value).startswith(key)
     assert says in str(error.value)
     assert "\n" not in str(error.value)
@@ -138,7 +138,7 @@ def test_every_recipe_of_the_zoo_passes_the_checks() -> None:
     ]
     assert len(found) >= 3
     for descent in found:
-        optimisation.check(descent)
+        optimisation.refuse_bad_choices(descent)
 
 
 # Optimizers

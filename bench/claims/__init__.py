@@ -1,0 +1,1 @@
+"""What papers claim, beside what was measured: verdicts, reproduction, regression, experiments."""

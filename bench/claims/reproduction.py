@@ -1,0 +1,181 @@
+"""From paper tables to units: what has to be measured, and why the rest cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import torch
+
+import zoo
+from bench import costs, datasets, metrics, plan
+from bench import protocol as protocols
+from bench.claims.verdicts import SubstituteWeights
+from bench.datasets import Dataset
+from bench.files import weights
+from bench.files.fetch import FetchError, RemoteFile
+from bench.files.weights import ResolvedWeights
+from bench.inference import Inference
+from bench.plan import AccuracyRequest, CostRequest, Unit
+from bench.progress import Progress
+from bench.protocol import Protocol
+from bench.published import Claim, PaperTable
+from bench.result import Result
+from bench.training.provenance import TrainedWeights
+from zoo.errors import InputError
+from zoo.method import Method
+
+COST_PROTOCOL = "srcnn2014"
+"""The rules that feed a method whose cost is claimed without a protocol."""
+_NO_WEIGHTS: Mapping[tuple[str, int], TrainedWeights] = MappingProxyType({})
+
+
+class Reproduction:
+    """A plan to measure paper tables: the units, and why the other claims cannot be measured.
+
+    Args:
+        tables: the paper tables.
+        rules: a protocol for every claim; None for each claim's own.
+        device: where methods run.
+        repetitions: of each time measurement.
+        inference: how networks run.
+        progress: shows downloads.
+        trained: weights by method and scale, measured in place of those that a claim names.
+    """
+
+    def __init__(
+        self,
+        tables: Iterable[PaperTable],
+        rules: Protocol | None,
+        device: torch.device,
+        repetitions: int,
+        inference: Inference,
+        progress: Progress,
+        trained: Mapping[tuple[str, int], TrainedWeights] = _NO_WEIGHTS,
+    ) -> None:
+        self._claims = [claim for table in tables for claim in table.claims]
+        self._rules = rules
+        self._device, self._repetitions, self._inference = device, repetitions, inference
+        self._progress = progress
+        self._trained = trained
+        self.substitutes: dict[tuple[str, int], SubstituteWeights] = {}
+        """By a claim's method and scale: the weights that are measured in place of the claim's."""
+        self._methods: dict[str, Method | str] = {}
+        self._sets: dict[str, Dataset | str] = {}
+        self._weights: dict[tuple[str, str, int], str] = {}
+        self._files: dict[RemoteFile | None, str] = {}
+        self._unmeasured: dict[str, str] = {}
+
+    def plan(self) -> list[Unit]:
+        """The units to measure; downloads the images and weights that are missing.
+
+        A claim that no unit measures is explained by `why_not`.
+        """
+        known = metrics.quantities()
+        timed = {name for name, quantity in costs.quantities().items() if quantity.of_machine}
+        requests, costed = [], []
+        for claim in self._claims:
+            result = claim.result
+            for name in claim.methods:
+                method = self._method(name)
+                if isinstance(method, str):
+                    continue
+                if result.quantity in known:
+                    requests += self._requests(result, method)
+                elif not result.dataset and result.scale:
+                    costed.append(
+                        CostRequest(
+                            method,
+                            result.scale,
+                            self._rules or protocols.load(COST_PROTOCOL),
+                            self._device,
+                            self._inference,
+                            timed=result.quantity in timed,
+                        )
+                    )
+        quantities = {claim.result.quantity for claim in self._claims}
+        claimed = {known[name].metric for name in quantities if name in known}
+        names, self._unmeasured = metrics.available(claimed, self._progress)
+        units = plan.accuracy_units(requests, self._device, names, self._inference)
+        return units + plan.cost_units([*plan.costs_of(units), *costed], self._repetitions)
+
+    def why_not(self, claim: Claim) -> str:
+        """Why a claim has no measurement."""
+        wanted = claim.result
+        for name in claim.methods:
+            method = self._method(name)
+            if isinstance(method, str):
+                return method
+        quantity = metrics.quantities().get(wanted.quantity)
+        if quantity is None:
+            return wanted.note or f"nothing here measures {wanted.quantity}"
+        if quantity.metric in self._unmeasured:
+            return self._unmeasured[quantity.metric]
+        dataset = self._dataset(wanted.dataset)
+        if isinstance(dataset, str):
+            return dataset
+        reasons = (
+            self._weights.get((name, wanted.weights, wanted.scale), "") for name in claim.methods
+        )
+        return next(filter(None, reasons), f"no image {wanted.image!r} in {wanted.dataset}")
+
+    def _method(self, name: str) -> Method | str:
+        if name not in self._methods:
+            try:
+                self._methods[name] = zoo.load(name)[0]
+            except InputError as error:
+                known = name in zoo.names()
+                self._methods[name] = str(error) if known else f"no method {name!r} in zoo"
+        return self._methods[name]
+
+    def _dataset(self, name: str) -> Dataset | str:
+        if name not in self._sets:
+            try:
+                self._sets[name] = datasets.load(name, self._progress)
+            except FetchError as error:
+                self._sets[name] = f"{name}: {error}"
+            except InputError as error:
+                known = name in datasets.names()
+                self._sets[name] = str(error) if known else f"no dataset {name!r}"
+        return self._sets[name]
+
+    def _requests(self, claim: Result, method: Method) -> list[AccuracyRequest]:
+        """What measures one method of a claim; nothing where its images or weights are not here."""
+        dataset = self._dataset(claim.dataset)
+        if isinstance(dataset, str):
+            return []
+        tag, trained = claim.weights, self._trained_for(method, claim.scale)
+        if trained is not None:
+            tag = str(trained.path)
+            substitute = SubstituteWeights(trained.label, trained.remark(method))
+            self.substitutes[method.name, claim.scale] = substitute
+        if self._lacks_weights(method, tag, claim):
+            return []
+        rules = self._rules or protocols.load(claim.protocol)
+        return [AccuracyRequest(method, tag, claim.scale, dataset, rules)]
+
+    def _trained_for(self, method: Method, scale: int) -> TrainedWeights | None:
+        """Trained weights for a method, or for what its self-ensemble is made of."""
+        plain = method.name.replace("+", "", 1) if method.wrap else method.name
+        return self._trained.get((plain, scale))
+
+    def _lacks_weights(self, method: Method, tag: str, claim: Result) -> bool:
+        place = (method.name, claim.weights, claim.scale)
+        if place not in self._weights:
+            try:
+                chosen = weights.resolve(method, tag, claim.scale)
+            except InputError as error:
+                self._weights[place] = str(error)
+            else:
+                self._weights[place] = self._fetched(method, chosen)
+        return bool(self._weights[place])
+
+    def _fetched(self, method: Method, chosen: ResolvedWeights) -> str:
+        """Why the weights cannot be had, '' where they can; a file is asked for once."""
+        if chosen.file not in self._files:
+            self._files[chosen.file] = ""
+            try:
+                weights.download(method, chosen, self._progress)
+            except InputError as error:
+                self._files[chosen.file] = str(error)
+        return self._files[chosen.file]

@@ -1,0 +1,1 @@
+"""The command `sisrbench`: one file for each family of commands."""

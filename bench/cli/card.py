@@ -1,0 +1,170 @@
+"""What a person reads about one method: its card, its layers, the claims that papers make of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+
+import click
+import rich.markup
+from rich import box
+from rich.table import Table
+from torch import nn
+
+from bench.cli.tables import console
+from bench.files import fetch
+from bench.files.fetch import RemoteFile
+from bench.files.weights import remote
+from bench.graph import counting
+from bench.graph.trace import per_pixel, trace_growing
+from bench.published import Claim, PaperTable
+from bench.training import provenance
+from zoo.errors import InputError
+from zoo.method import Method, Recipe, Weights
+from zoo.recipe import Descent
+
+
+def print_card(method: Method) -> None:
+    """Who made it, what it takes, its settings, and where its weights come from."""
+    click.secho(method.name, bold=True)
+    click.echo(f"  {method.citation}")
+    interpolated = f", {method.kernel}" if method.takes == "interpolated" else ""
+    click.echo(f"  takes {method.takes} {method.channels}{interpolated}")
+    if method.scales:
+        click.echo(f"  scales {', '.join(f'x{scale}' for scale in method.scales)}")
+    for key, value in method.settings.items():
+        others = [str(c) for c in method.choices.get(key, ()) if c != value]
+        click.echo(f"  {key}={value}" + (f"   or {', '.join(others)}" if others else ""))
+    files: dict[tuple[str, RemoteFile], list[Weights]] = {}
+    for weights in method.weights:
+        file = remote(weights)
+        files.setdefault((weights.tag, file), []).append(weights)
+    for (tag, file), shared in files.items():
+        here = "here" if fetch.is_here(file) else "to be downloaded"
+        default = ", the default" if tag == method.default_weights else ""
+        scales = " ".join(f"x{weights.scale}" for weights in shared)
+        click.echo(f"  @{tag} {scales}{default}, {here}: {file.url}")
+        click.echo(f"      SHA-256 {file.sha256}; licence: {shared[0].licence}")
+        if fetch.is_here(file):
+            _print_training(provenance.facts_of(fetch.local_path(file)))
+    if not method.weights:
+        click.echo("  no published weights")
+    for recipe in method.recipes:
+        _print_recipe(method, recipe)
+
+
+def _print_training(facts: Mapping[str, str]) -> None:
+    """How weights were made that this project trained, and what they reach; else nothing."""
+    if not facts:
+        return
+    data = ", ".join(name for name, _ in json.loads(facts["data"]))
+    updates = f", {int(facts['updates']):,} updates" if "updates" in facts else ""
+    click.echo(
+        f"      learned by recipe {facts['recipe']} from {data}{updates}, in "
+        f"{float(facts['seconds']):.0f} s on {facts['device']}, threads: {facts['threads']}"
+    )
+    reached = [
+        f"{key.removeprefix('psnr ')} {float(value):.2f} dB"
+        for key, value in sorted(facts.items())
+        if key.startswith("psnr ")
+    ]
+    if reached:
+        click.echo(f"      {', '.join(reached)}, by {facts['validated by']}")
+    rows = json.loads(facts.get("curve", "[]"))
+    some = rows[-1 :: -(len(rows) // 5 or 1)][::-1]  # the last among them
+    curve = [f"{row['psnr']:.2f} after {row['update']:,.0f}" for row in some]
+    if curve:
+        click.echo(f"      on {facts['validated on']} {', '.join(curve)}")
+
+
+def _print_recipe(method: Method, recipe: Recipe) -> None:
+    may = "starts" if recipe.needs_start else "may start"
+    at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
+    start = f"; {may} from {recipe.starts_from}{at}" if recipe.starts_from else ""
+    click.echo(f"  recipe {recipe.name}, learns from {', '.join(recipe.data)}{start}")
+    click.echo(f"      {recipe.citation}")
+    for key, value in recipe.settings.items():
+        click.echo(f"      {key}={value}")
+    if isinstance(recipe.learn, Descent):
+        _print_descent(recipe.learn)
+    scale = min(method.scales or (2,))
+    named = "" if recipe == method.recipes[0] else f" --recipe {recipe.name}"
+    start = ""
+    if recipe.starts_from:
+        start = f" --from {recipe.starts_from}"
+        start = start if recipe.needs_start else f" [{start.strip()}]"
+    click.echo(f"      sisrbench train {method.name} -s {scale}{named}{start}")
+
+
+def _print_descent(descent: Descent) -> None:
+    """Every choice that is not the usual one, and why, where a source is silent."""
+    for entry in fields(descent):
+        value = getattr(descent, entry.name)
+        usual = entry.default_factory() if callable(entry.default_factory) else entry.default
+        if entry.name == "silent" or value == usual:
+            continue
+        parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        for part, each in parts:
+            shown = ",".join(map(str, each)) if isinstance(each, tuple) else each
+            key = f"{entry.name}.{part}" if part else entry.name
+            reason = descent.silent.get(entry.name, "")
+            click.echo(f"      {key}={shown}" + (f"   ({reason})" if reason else ""))
+    known = {entry.name for entry in fields(descent)}
+    for what, reason in descent.silent.items():
+        if what not in known:
+            click.echo(f"      {what}: {reason}")
+
+
+def print_layers(method: Method, module: nn.Module, scale: int) -> None:
+    """A line a layer that multiplies: its weight, and of an LR pixel its output and multiplies."""
+    try:
+        graphs = trace_growing(method, module, scale)
+        counting.refuse_unknown(graphs[0])
+    except InputError as error:
+        click.echo(f"\n  layers: {error}")
+        return
+    found = list(zip(*map(counting.per_layer, graphs), strict=True))
+    each = [per_pixel(layer.multiplies for layer in sizes) for sizes in found]
+    total = sum(each)
+    table = Table(title=f"layers at x{scale}", box=box.SIMPLE, title_justify="left")
+    for column in ("layer", "kind", "weight", "output of one LR pixel", "M per LR px", "share"):
+        table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
+    for sizes, count in zip(found, each, strict=True):
+        layer, elements = sizes[0], per_pixel(layer.elements for layer in sizes)
+        channels = layer.output[1 if "convolution" in layer.kind else -1]
+        calls = f" x{layer.calls}" if layer.calls > 1 else ""
+        table.add_row(
+            rich.markup.escape(layer.path or "-"),
+            layer.kind + calls,
+            "x".join(map(str, layer.weight)) or "-",
+            f"{channels} x {elements / layer.calls / channels:g}",
+            f"{count / 1e6:.6f}",
+            f"{count / total:.1%}" if total else "",
+        )
+    table.add_row("all", "", "", "", f"{total / 1e6:.6f}", "")
+    console().print(table)
+
+
+def print_claims(method: Method, tables: Iterable[PaperTable]) -> None:
+    """Every claim of a paper table that names the method."""
+    found = [
+        (table, claim) for table in tables for claim in table.claims if method.name in claim.methods
+    ]
+    shown = Table(title=f"{len(found)} claims", box=box.SIMPLE, title_justify="left")
+    for column in ("table", "what", "quantity", "printed", "protocol", "remark"):
+        shown.add_column(column, justify="right" if column == "printed" else "left")
+    for table, claim in found:
+        shown.add_row(*map(rich.markup.escape, _claimed(table, claim)))
+    if found:
+        console().print(shown)
+
+
+def _claimed(table: PaperTable, claim: Claim) -> tuple[str, ...]:
+    said = claim.result
+    other = claim.text if claim.other else ""
+    weights = f"@{said.weights}" if said.weights else ""
+    scale = f"x{said.scale}" if said.scale else ""
+    what = " ".join(filter(None, (other, weights, said.dataset, scale, said.image)))
+    printed = f"{claim.printed} {said.unit}".strip()
+    return table.name, what, said.quantity, printed, said.protocol, said.note

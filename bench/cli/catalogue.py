@@ -1,0 +1,87 @@
+"""The commands that tell what there is: show, list, fetch."""
+
+from __future__ import annotations
+
+import click
+
+from bench.cli import options
+from zoo.errors import unknown
+
+KINDS = (
+    "methods",
+    "datasets",
+    "tables",
+    "experiments",
+    "protocols",
+    "metrics",
+    "costs",
+    "sections",
+)
+
+
+@click.command()
+@click.argument("spec", type=options.METHOD, metavar="METHOD")
+@click.option("-s", "--scale", type=click.IntRange(2), help="Whose layers.  [default: the least]")
+def show(spec: str, scale: int | None) -> int:
+    """A method: its card, its layers, and every claim that papers make of it."""
+    import torch
+
+    import zoo
+    from bench import published
+    from bench.cli import card
+    from bench.files import weights
+
+    method, tag = zoo.load(spec)
+    scale = scale or min(method.scales or (2,))
+    weights.resolve(method, tag or weights.NONE, scale)
+    untrained = weights.resolve(method, weights.NONE, scale)
+    network = weights.build(method, untrained, scale, torch.device("cpu"))
+    card.print_card(method)
+    card.print_layers(method, network, scale)
+    card.print_claims(method, [published.load(name) for name in published.names()])
+    return 0
+
+
+@click.command(name="list")
+@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+def list_(kinds: tuple[str, ...]) -> int:
+    """Name what there is.
+
+    KIND is one of methods, datasets, tables, experiments, protocols, metrics, costs, sections.
+    """
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown("kind", kind, KINDS)
+
+    from bench.cli import listing
+
+    for kind in kinds or KINDS:
+        click.secho(kind, bold=True)
+        for name, remark in listing.rows(kind):
+            click.echo(f"  {name:<18} {remark}".rstrip())
+    return 0
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="DATASET|METHOD|METRIC...")
+def fetch(names: tuple[str, ...]) -> int:
+    """Download datasets, published weights, and what metrics need.
+
+    \b
+    sisrbench fetch set5 set14 b100 srcnn-9-1-5
+
+    Files are checked by hash; one that was cut off is continued. SISRBENCH_CACHE moves the
+    cache; SISRBENCH_MIRROR names a folder or address to try first, laid out as the cache is:
+    github/OWNER/REPOSITORY/COMMIT/PATH, or HOST/PATH.
+    """  # noqa: D301
+    from bench.cli import listing
+    from bench.files import fetch as downloads
+    from bench.progress import Progress
+
+    progress = Progress()
+    wanted = {name: listing.files_of(name) for name in names}
+    for name, (files, licence) in wanted.items():
+        downloads.fetch_missing(name, files, progress)
+        click.echo(f"{name}: all {len(files)} files are here, in {downloads.cache_folder()}")
+        click.echo(f"{name}: licence: {licence}")
+    return 0

@@ -1,0 +1,231 @@
+"""The commands that measure: run, reproduce, cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli import options
+from bench.inference import Inference
+
+if TYPE_CHECKING:
+    from bench.session import Outcome
+
+DEMO_METHODS = (
+    "nearest",
+    "bilinear",
+    "bicubic",
+    "lanczos",
+    "a-plus",
+    "espcn",
+    "srcnn-9-1-5@sisrbench",
+)
+DEMO_DATASETS = ("demo",)
+
+
+@click.command()
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    type=options.METHOD,
+    metavar="METHOD",
+    help="NAME[:KEY=VALUE,...][@WEIGHTS] or a file ./mine.py; may be repeated.",
+)
+@click.option(
+    "-d",
+    "--dataset",
+    "sets",
+    multiple=True,
+    type=options.DATASET,
+    metavar="DATASET|DIR",
+    help="A set's name, or a folder of HR images; may be repeated.",
+)
+@options.scale
+@options.protocol
+@click.option(
+    "--metric",
+    "metric_names",
+    multiple=True,
+    type=options.METRIC,
+    metavar="NAME",
+    help="Only this metric; may be repeated.  "
+    "[default: all metrics except alex and detail, which must be named]",
+)
+@options.inference
+@options.measuring
+@click.pass_obj
+def run(
+    called: str,
+    methods: tuple[str, ...],
+    sets: tuple[str, ...],
+    scales: tuple[int, ...],
+    protocol_name: str,
+    metric_names: tuple[str, ...],
+    inference: Inference,
+    device: str,
+    out: Path,
+    threads: int | None,
+    repeat: int,
+) -> int:
+    """Measure methods: PSNR, SSIM, cost.
+
+    Without arguments this is the demo: interpolations, A+, ESPCN and SRCNN, with weights learned
+    here, on installed photographs.
+
+    \b
+    sisrbench run -m bicubic -m srcnn-9-1-5 -d set5 -d set14 -s 3
+    sisrbench run -m srcnn-9-1-5@imagenet -d set5 -s 3    other published weights
+    sisrbench run -m srcnn-9-1-5:n1=32@none -d demo       another width, fresh weights
+    sisrbench run -m ./mine.py@mine.safetensors -d ./photos
+    """  # noqa: D301
+    from bench.cli import tables
+    from bench.session import Session
+
+    with Session(
+        out=out,
+        command=called,
+        device_name=device,
+        threads=threads,
+        repetitions=repeat,
+        inference=inference,
+    ) as session:
+        outcome = session.measure(
+            methods or DEMO_METHODS, sets or DEMO_DATASETS, scales, protocol_name, metric_names
+        )
+    _tell_computed(outcome)
+    places = outcome.write(out)
+    tables.print_averages(outcome.results)
+    tables.print_places(places)
+    return 0
+
+
+@click.command()
+@click.argument("tables", nargs=-1, required=True, type=options.TABLE, metavar="TABLE...")
+@click.option(
+    "--protocol",
+    "protocol_name",
+    type=options.PROTOCOL,
+    metavar="NAME",
+    help="Measure by these rules instead of each claim's own; the verdicts say so.",
+)
+@click.option(
+    "--trained",
+    "trained_folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Judge by weights that `train` left there, where it has the method and scale.",
+)
+@click.option("--strict", is_flag=True, help="Exit with status 1 if a cell deviates.")
+@click.option("--anew", is_flag=True, help="Train an experiment's arms again.")
+@options.inference
+@options.measuring
+@click.pass_obj
+def reproduce(
+    called: str,
+    tables: tuple[str, ...],
+    protocol_name: str | None,
+    trained_folder: Path | None,
+    strict: bool,
+    anew: bool,
+    inference: Inference,
+    device: str,
+    out: Path,
+    threads: int | None,
+    repeat: int,
+) -> int:
+    """Re-measure tables of papers, and what they say of training.
+
+    \b
+    sisrbench reproduce srcnn2014_set5 srcnn2014_set14
+    sisrbench reproduce edsr2017_table3 --strict
+    sisrbench reproduce edsr2017_table3 --trained sisrbench-trained
+    sisrbench reproduce edsr2017_pretraining      trains, from several seeds, and compares
+
+    Says, cell by cell, whether they hold. Every claim gets a verdict: reproduced (to the printed
+    digit), deviates, not measured, or claim inconsistent (the paper contradicts itself), with
+    the reason.
+    """  # noqa: D301
+    from bench.cli import tables as shown
+    from bench.session import Session
+
+    with Session(
+        out=out,
+        command=called,
+        device_name=device,
+        threads=threads,
+        repetitions=repeat,
+        inference=inference,
+    ) as session:
+        outcome = session.reproduce(tables, protocol_name, trained_folder, anew=anew)
+    _tell_computed(outcome)
+    if trained_folder and not outcome.substituted:
+        click.echo(f"No claim is of a method and scale that {trained_folder} has.", err=True)
+    for trial in outcome.trials:
+        shown.print_arms(trial.experiment.title, trial.averages)
+        shown.print_findings(trial.findings)
+    places = outcome.write(out)
+    told = {trial.experiment.name for trial in outcome.trials}
+    shown.print_verdicts(outcome.verdicts, told=told)
+    shown.print_places(places)
+    return int(strict and bool((outcome.verdicts["verdict"] == "deviates").any()))
+
+
+@click.command()
+@click.argument("specs", nargs=-1, required=True, type=options.METHOD, metavar="METHOD...")
+@options.scale
+@options.protocol
+@click.option("--no-time", is_flag=True, help="Leave out the time: run nothing.")
+@options.inference
+@options.measuring
+@click.pass_obj
+def cost(
+    called: str,
+    specs: tuple[str, ...],
+    scales: tuple[int, ...],
+    protocol_name: str,
+    no_time: bool,
+    inference: Inference,
+    device: str,
+    out: Path,
+    threads: int | None,
+    repeat: int,
+) -> int:
+    """What methods cost, without any image, or weights but of sc and ne-nnls, which time needs.
+
+    \b
+    sisrbench cost edsr-baseline vdsr srresnet
+    sisrbench cost edsr -s 2 --device cuda --precision bf16 --batch 4
+
+    Multiplies, additions, parameters, activations, receptive field, memory, and the time of one
+    1280x720 output with its share of what this machine could do at best.
+    """  # noqa: D301
+    from bench.cli import tables
+    from bench.session import Session
+
+    with Session(
+        out=out,
+        command=called,
+        device_name=device,
+        threads=threads,
+        repetitions=repeat,
+        inference=inference,
+    ) as session:
+        outcome = session.cost(specs, scales, protocol_name, timed=not no_time)
+    _tell_computed(outcome)
+    places = outcome.write(out)
+    tables.print_costs(outcome.results)
+    tables.print_places(places)
+    return 0
+
+
+def _tell_computed(outcome: Outcome) -> None:
+    """Say how much was stored already, where anything was."""
+    if not outcome.computed:
+        click.echo(f"Nothing to compute: all {outcome.units} units are stored.", err=True)
+    elif outcome.computed < outcome.units:
+        before = outcome.units - outcome.computed
+        click.echo(f"{before} of {outcome.units} units were stored.", err=True)

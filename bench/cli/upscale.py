@@ -1,0 +1,81 @@
+"""The command for pictures of one's own: upscale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.cli import options
+from bench.inference import Inference
+from zoo.errors import InputError
+
+OWN_PICTURES = "rcan2018"
+"""The protocol by which `upscale` interpolates: 8-bit RGB in and out, luma not rounded."""
+
+
+@click.command()
+@click.argument("spec", type=options.METHOD, metavar="METHOD")
+@click.argument("pictures", nargs=-1, required=True, metavar="IMAGE...", type=click.Path())
+@click.option("-s", "--scale", type=click.IntRange(2), default=2, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    show_default=True,
+    help="Folder that receives IMAGE_x2_METHOD.png.",
+)
+@options.inference
+def upscale(
+    spec: str,
+    pictures: tuple[str, ...],
+    scale: int,
+    device: str,
+    out: Path,
+    inference: Inference,
+) -> int:
+    """Enlarge pictures of your own.
+
+    Where the method takes luma, chroma is interpolated bicubically.
+    """
+    import torch
+
+    import zoo
+    from bench import images, machine, network
+    from bench import protocol as protocols
+    from bench.evaluate import super_resolve
+    from bench.files import weights
+    from bench.files.whole import write_whole
+    from bench.progress import Progress
+    from zoo.resample import round_half_up
+
+    method, tag = zoo.load(spec)
+    label = method.name + (f"@{Path(tag).name}" if tag else "")
+    targets = [out / f"{Path(name).stem}_x{scale}_{label}.png" for name in pictures]
+    if len(set(targets)) < len(targets):
+        raise InputError("two of the pictures would be written to one file; give them apart")
+    for name in pictures:
+        if not Path(name).is_file():
+            raise InputError(f"no image {name!r}; give the path of a picture")
+    torch.backends.cudnn.deterministic = True
+    used = machine.device(device)
+    network.refuse_unsupported(inference, used)
+    progress = Progress()
+    resolved = weights.resolve(method, tag, scale)
+    weights.download(method, resolved, progress)
+    module = network.prepare(
+        weights.build(method, resolved, scale, used), inference, method.factor(scale), used
+    )
+    rules = protocols.load(OWN_PICTURES)
+    with torch.no_grad(), network.switches(inference), progress.work(len(targets), len(targets)):
+        for name, target in zip(pictures, targets, strict=True):
+            with progress.piece(name) as lines:
+                lr = images.to_tensor(images.decode(Path(name)), used)
+                size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
+                sr = round_half_up(super_resolve(lr, size, method, module, rules))
+                write_whole({target: images.encode_png(images.to_pixels(sr))})
+                progress.advance()
+                lines += [str(target), *module.fallbacks]
+                module.fallbacks = []
+    return 0

@@ -1,0 +1,1 @@
+"""Files by hash: downloads, weights, registries, CSV, and writing whole files."""

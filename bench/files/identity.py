@@ -1,0 +1,66 @@
+"""What code a number depends on: the files of a method and of the measuring, and their hash."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import zoo
+
+_ZOO = Path(zoo.__file__).parent
+_CONTRACT = (_ZOO / "method.py", _ZOO / "recipe.py", _ZOO / "errors.py")
+"""Code that no number depends on."""
+
+
+def code_of(source: Path) -> list[Path]:
+    """A method's file, and every file of `zoo` that it imports or that these do, sorted."""
+    found: set[Path] = set()
+    waiting = [source]
+    while waiting:
+        path = waiting.pop()
+        if path in found or path in _CONTRACT or not path.is_file():
+            continue
+        found.add(path)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+            waiting += [_ZOO / f"{name[4:]}.py" for name in names if name.startswith("zoo.")]
+    return sorted(found)
+
+
+_BENCH = Path(__file__).parents[1]
+SHARED_CODE = (
+    _ZOO / "resample.py",
+    _ZOO / "ensemble.py",
+    _BENCH / "images.py",
+    _BENCH / "evaluate.py",
+    _BENCH / "inference.py",
+    _BENCH / "network.py",
+    _BENCH / "tiles.py",
+    _BENCH / "graph" / "trace.py",
+    _BENCH / "graph" / "field.py",
+    _BENCH / "measure.py",
+)
+"""Code whose change may change any number, so that what it measured is measured anew."""
+COST_CODE = (
+    _BENCH / "graph" / "roofline.py",
+    _BENCH / "graph" / "counting.py",
+    _BENCH / "costs" / "__init__.py",
+)
+"""Code that costs share."""
+
+
+@lru_cache
+def method_code(source: Path) -> str:
+    return hash_of(tuple(code_of(source)))
+
+
+@lru_cache
+def hash_of(paths: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,334 @@
+"""Receptive field: how far from an output pixel the input still matters, found on the graph.
+
+Each tensor says, for both axes of the image, which input rows an index of it is made from: the
+span from the first to the last, in whole numbers. Spans repeat with a period: where a network
+enlarges by 2, even and odd output rows see different ones, and each phase has its own. A span also
+holds the rows that its index stands for, and so those of every index that is read on the way,
+whatever is found there: a tile that lacks one finds its own edge instead.
+
+All channels of a tensor are taken to see what any of them sees: where pixels become channels and
+then pixels again with nothing between that mixes channels, the field is larger than it need be.
+What networks hardly do to an image is refused, never guessed at: to crop it, to cut and join it, to
+lay its pixels out anew, to change it through a view. A method that works on lists of patches, which
+cannot be followed either, names a network that looks as far: the `receptive_field_proxy` of its module.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from operator import attrgetter
+from typing import TypeAlias
+
+import torch
+
+from bench.graph.counting import PRODUCTS
+from bench.graph.trace import Graph, Operator
+from zoo.errors import InputError
+
+
+@dataclass(frozen=True)
+class Field:
+    """How far a network looks, in pixels of its own input."""
+
+    rows: int
+    """Most input rows from the first to the last that one output pixel is made from."""
+    columns: int
+    margin: int
+    """What a tile must hold around a part of the image, on each side where the image goes on, so
+    that the output of that part is the whole image's."""
+    step: int
+    """Tiles must begin at multiples of this from the image's top left corner, and end at multiples
+    from its bottom right one; 1 unless the network reduces its input."""
+
+
+_Span: TypeAlias = tuple[int, int]
+"""First and last input row."""
+
+
+def _hull(spans: Iterable[_Span]) -> _Span:
+    firsts, lasts = zip(*spans, strict=True)
+    return min(firsts), max(lasts)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the image in a tensor: `length` indices made from `image` rows.
+
+    Index phase + n * period is made from `spans[phase]` moved by n * jump rows; jump is negative
+    where the tensor is flipped.
+    """
+
+    dim: int
+    """Which dimension runs along it, counted from the last, which is -1."""
+    length: int
+    image: int
+    jump: int = 1
+    spans: tuple[_Span, ...] = ((0, 0),)
+    least: int = 0
+    """Rows that a tile on the image's edge must hold for padding with the image's own pixels."""
+
+    @property
+    def period(self) -> int:
+        return len(self.spans)
+
+    @property
+    def step(self) -> int:
+        """Tiles must begin at multiples of so many rows to begin with a whole index."""
+        return abs(self.jump) // math.gcd(self.jump, self.period)
+
+    def at(self, index: int) -> _Span:
+        times, phase = divmod(index, self.period)
+        first, last = self.spans[phase]
+        return first + times * self.jump, last + times * self.jump
+
+    def place(self, index: int) -> _Span:
+        """The rows that an index stands for: a tile that holds both has the index.
+
+        The first is counted from the image's one edge, the last from the other. Of `step` rows, a
+        tile holds all or none: the inmost is named, which is no stricter.
+        """
+        before, after = index, self.length - 1 - index
+        if self.jump < 0:
+            before, after = after, before
+        each = self.period // math.gcd(self.jump, self.period)
+        first, last = ((k // each + 1) * self.step - 1 for k in (before, after))
+        return first, self.image - 1 - last
+
+    def read(
+        self, length: int, period: int, advance: int, sources: Callable[[int], Iterable[int]]
+    ) -> _Axis:
+        """The axis of a tensor of that length whose index i is made from `sources(i)` of this one.
+
+        `sources(i + period)` are `sources(i)` moved by `advance`.
+        """
+        repeats = self.period // math.gcd(self.period, advance)
+        jump = self.jump * advance * repeats // self.period
+        made = replace(self, length=length, jump=jump, spans=((0, 0),) * (period * repeats))
+        spans = (_hull([made.place(i), *map(self.at, sources(i))]) for i in range(made.period))
+        return replace(made, spans=tuple(spans))
+
+    def inward(self, before: int, after: int) -> int:
+        """How far from the image's edges that lies which padding by so many indices reads."""
+        start = [self.at(i) for i in range(before + 1)]
+        end = [self.at(self.length - 1 - i) for i in range(after + 1)]
+        near, far = (start, end) if self.jump > 0 else (end, start)
+        return max(_hull(near)[1], self.image - 1 - _hull(far)[0])
+
+    def margin(self) -> int:
+        """Most rows that a tile must hold on one side of the place that an index stands for."""
+        most = self.least
+        for index, (first, last) in enumerate(self.spans):
+            start, stop = self.place(index)
+            most = max(most, start - first, last - stop)
+        return most
+
+
+_Axes: TypeAlias = tuple[_Axis, ...]
+"""Rows and columns of the image in a tensor that depends on it."""
+_WHOLE = "lets the whole image matter to an output pixel"
+
+
+def _refusal(operator: Operator, what: str = _WHOLE) -> InputError:
+    name = operator.overload + (f" in {operator.layer}" if operator.layer else "")
+    return InputError(
+        f"{name} {what}, so that no receptive field is known and no tile is enough; run it on the "
+        "whole image"
+    )
+
+
+def _joined(operator: Operator, one: _Axis, other: _Axis) -> _Axis:
+    if one.dim != other.dim or one.jump * other.period != other.jump * one.period:
+        raise _refusal(operator)  # the distance between the two grows across the image
+    period = math.lcm(one.period, other.period)
+    spans = tuple(_hull([one.at(i), other.at(i)]) for i in range(period))
+    jump, least = one.jump * period // one.period, max(one.least, other.least)
+    return replace(one, jump=jump, spans=spans, least=least)
+
+
+def _together(operator: Operator, known: Mapping[int, _Axes]) -> _Axes:
+    """What each place of the output is made from, where it is made from all operands there."""
+    shape = (operator.tensors[0] if operator.name == "stack" else operator.out).shape
+    found = [known[value.number] for value in operator.tensors if value.number in known]
+    if any(axis.length != shape[axis.dim] for axes in found for axis in axes):
+        raise _refusal(operator)
+    axes = tuple(reduce(partial(_joined, operator), each) for each in zip(*found, strict=True))
+    for value in operator.tensors:
+        sizes = {value.shape[axis.dim] for axis in axes if -axis.dim <= len(value.shape)}
+        if value.number not in known and sizes - {1}:
+            raise _refusal(operator, "uses a constant that differs from place to place")
+    return axes
+
+
+def _stacked(operator: Operator, axis: _Axis) -> _Axis:
+    rank = len(operator.out.shape)
+    return replace(axis, dim=axis.dim - (axis.dim <= operator.arguments["dim"] % rank - rank))
+
+
+def _windows(operator: Operator, axis: _Axis) -> _Axis:
+    """Convolution, plain or transposed, and pooling."""
+    given, k = operator.arguments, axis.dim + 2
+    if k < 0 or len(operator.out.shape) != 4:
+        raise _refusal(operator, "does not slide along the image's rows and columns")
+    taps = given["weight"].shape[2:] if "weight" in given else given["kernel_size"]
+    settings = taps, given["stride"] or taps, given["padding"], given.get("dilation", [1])
+    count, stride, padding, dilation = (setting[k % len(setting)] for setting in settings)
+    offsets = [tap * dilation - padding for tap in range(count)]
+    length = operator.out.shape[axis.dim]
+    if not given.get("transposed"):
+        return axis.read(length, 1, stride, lambda i: (i * stride + offset for offset in offsets))
+
+    def sources(i: int) -> list[int]:
+        return [(i - offset) // stride for offset in offsets if (i - offset) % stride == 0]
+
+    return axis.read(length, stride, 1, sources)
+
+
+def _padded(operator: Operator, axis: _Axis) -> _Axis:
+    k = 2 * (-1 - axis.dim)
+    is_constant = operator.name == "constant_pad_nd"
+    widths = operator.arguments["pad" if is_constant else "padding"]
+    before, after = widths[k : k + 2] or (0, 0)
+    if min(before, after) < 0:
+        raise _refusal(operator, "crops the image")
+    made = axis.read(axis.length + before + after, 1, 1, lambda i: [i - before])
+    if is_constant:
+        return made
+    depths = (before, after) if operator.name.startswith("reflection") else (0, 0)
+    return replace(made, least=max(axis.least, axis.inward(*depths)))
+
+
+def _scaled(operator: Operator, axis: _Axis) -> _Axis:
+    """Pixels to channels and back, and each pixel several times."""
+    given, length = operator.arguments, operator.out.shape[axis.dim]
+    if axis.dim >= -2 and operator.name == "pixel_unshuffle":
+        count = given["downscale_factor"]
+        return axis.read(length, 1, count, lambda i: range(i * count, (i + 1) * count))
+    factor, rest = divmod(length, axis.length)
+    scale = given.get("scales_h" if axis.dim == -2 else "scales_w") or factor
+    if axis.dim < -2 or rest or scale != factor:
+        raise _refusal(operator, "does not enlarge rows and columns by a whole number")
+    return axis.read(length, factor, 1, lambda i: [i // factor])
+
+
+def _normalised(operator: Operator, axis: _Axis) -> _Axis:
+    if operator.arguments["training"] or axis.dim + len(operator.out.shape) < 2:
+        raise _refusal(operator)  # statistics over the image, or a number of its own for each row
+    return axis
+
+
+def _chosen(operator: Operator, axis: _Axis) -> _Axis:
+    """Part of the channels, or one number made of them."""
+    old, new = operator.tensors[0].shape, operator.out.shape
+    given = operator.arguments.get("dim")
+    dims = [given] if isinstance(given, int) else given or range(len(old))
+    dims = {dim % len(old) - len(old) for dim in dims}
+    if axis.dim in dims and operator.name in _FOLDS:
+        raise _refusal(operator)
+    if axis.dim in dims and new != old:
+        raise _refusal(operator, "takes a part of the image")
+    gone = dims if len(new) < len(old) else set()
+    return replace(axis, dim=axis.dim + sum(dim > axis.dim for dim in gone))
+
+
+def _reshaped(operator: Operator, axis: _Axis) -> _Axis:
+    """Other dimensions merged and split, the last one running fastest."""
+    old, new = operator.tensors[0].shape, operator.out.shape
+    inner = math.prod(old[len(old) + axis.dim + 1 :])
+    for dim in range(-1, -1 - len(new), -1):
+        if new[dim] == axis.length and math.prod(new[len(new) + dim + 1 :]) == inner:
+            return replace(axis, dim=dim)
+    raise _refusal(operator, "lays the image's pixels out anew")
+
+
+def _permuted(operator: Operator, axis: _Axis) -> _Axis:
+    rank = len(operator.out.shape)
+    if operator.name == "permute":
+        order = [dim % rank for dim in operator.arguments["dims"]]
+        return replace(axis, dim=order.index(axis.dim % rank) - rank)
+    one, other = (operator.arguments[name] % rank - rank for name in ("dim0", "dim1"))
+    return replace(axis, dim={one: other, other: one}.get(axis.dim, axis.dim))
+
+
+def _flipped(operator: Operator, axis: _Axis) -> _Axis:
+    rank = len(operator.out.shape)
+    if axis.dim not in {dim % rank - rank for dim in operator.arguments["dims"]}:
+        return axis
+    return axis.read(axis.length, 1, -1, lambda i: [axis.length - 1 - i])
+
+
+# fmt: off
+_TOGETHER = frozenset(("cat", "stack", "copy_", "expand", "repeat", "_prelu_kernel"))
+"""Beside what torch calls pointwise: each place is made from the operands at that place."""
+_FOLDS = frozenset(("sum", "mean", "amax", "amin"))
+_RULES: dict[str, Callable[[Operator, _Axis], _Axis]] = {
+    "stack": _stacked,
+    **dict.fromkeys(("convolution", "max_pool2d_with_indices", "avg_pool2d"), _windows),
+    **dict.fromkeys(("constant_pad_nd", "replication_pad2d", "reflection_pad2d"), _padded),
+    **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "upsample_nearest2d"), _scaled),
+    "native_batch_norm": _normalised,
+    **dict.fromkeys((*_FOLDS, "select", "unbind", "slice", "split", "split_with_sizes"), _chosen),
+    **dict.fromkeys(("view", "_unsafe_view", "squeeze", "unsqueeze", "alias", "detach"), _reshaped),
+    **dict.fromkeys(("_to_copy", "zeros_like", "ones_like", "full_like"), _reshaped),
+    **dict.fromkeys(("permute", "transpose"), _permuted),
+    "flip": _flipped,
+}
+"""How an axis of what an operator gives follows from that of its first operand, or of all."""
+
+
+# fmt: on
+def _follow(operator: Operator, known: Mapping[int, _Axes]) -> _Axes | None:
+    """The axes of an operator's outputs; None where they do not depend on the image."""
+    found = [value for value in operator.tensors if value.number in known]
+    if not found or operator.name.startswith("new_"):  # which take a tensor's kind, not its values
+        return None
+    rule = _RULES.get(operator.name)
+    is_pointwise = torch.Tag.pointwise in attrgetter(operator.overload)(torch.ops).tags
+    if is_pointwise or operator.name in _TOGETHER:
+        axes = _together(operator, known)
+        return tuple(rule(operator, axis) for axis in axes) if rule else axes
+    if rule and found == operator.tensors[:1]:
+        return tuple(rule(operator, axis) for axis in known[found[0].number])
+    if rule or operator.name in PRODUCTS:
+        raise _refusal(operator)
+    raise InputError(
+        f"operator {operator.overload} is unknown to the receptive field; add a rule to "
+        "bench/costs/receptive_field.py"
+    )
+
+
+def field(graph: Graph) -> Field:
+    """How far the network looks that ran, whatever the size of the image that it ran on.
+
+    Raises:
+        InputError: the whole image matters, an operator has no rule, or the output does not
+            depend on the image.
+    """
+    shape = graph.input.shape
+    if len(shape) != 4:
+        raise InputError(f"a receptive field of {shape}: trace an image of shape (N, C, H, W)")
+    known = {graph.input.number: tuple(_Axis(dim, shape[dim], shape[dim]) for dim in (-2, -1))}
+    in_memory = defaultdict(set)
+    for operator in graph.operators:
+        axes = _follow(operator, known)
+        for value in (*operator.tensors, *operator.outputs):
+            in_memory[value.storage].add(value.number)
+        for output in operator.outputs:
+            is_changed = output in operator.tensors and axes != known.get(output.number)
+            if is_changed and len(in_memory[output.storage]) > 1:
+                raise _refusal(operator, "changes what other tensors are views of")
+            if axes:
+                known[output.number] = axes
+    found = [known[output.number] for output in graph.outputs if output.number in known]
+    if not found:
+        raise InputError("no output depends on the image; a receptive field needs one that does")
+    rows, columns = (max(b - a + 1 for axes in found for a, b in axes[k].spans) for k in (0, 1))
+    return Field(
+        rows=rows,
+        columns=columns,
+        margin=max(axis.margin() for axes in found for axis in axes),
+        step=math.lcm(*(axis.step for axes in known.values() for axis in axes)),
+    )

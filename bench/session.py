@@ -1,0 +1,369 @@
+"""A session: names and settings in; results stored, tables and the page out.
+
+The command and the Python API are two ways to call it, so both measure, store and report alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+import torch
+
+import zoo
+from bench import costs, datasets, experiments, machine, metrics, network, plan, published, store
+from bench import protocol as protocols
+from bench.claims import experiment_run, verdicts
+from bench.claims.reproduction import Reproduction
+from bench.engine import run_inline
+from bench.experiments import Experiment
+from bench.files import weights
+from bench.files.whole import write_whole
+from bench.inference import DEFAULT, Inference
+from bench.plan import AccuracyRequest, CostRequest, Unit
+from bench.progress import Progress
+from bench.result import Quantity, Result, to_csv
+from bench.store import Store
+from bench.training import provenance
+from bench.training.session import RunOptions
+from reports import page
+from zoo.errors import InputError, unknown
+
+SCALES = (2, 3, 4)
+"""The scales that are measured where none is named."""
+CHECKPOINT_SECONDS = 60
+"""Between two checkpoints of an experiment's trainings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a request gave: measured now, or measured before and stored."""
+
+    title: str
+    results: list[Result]
+    verdicts: pd.DataFrame
+    """Columns `bench.result.VERDICT_COLUMNS`; no rows unless claims were compared."""
+    runs: pd.DataFrame
+    trainings: pd.DataFrame
+    units: int = 0
+    computed: int = 0
+    """Units that were not stored before."""
+    substituted: bool = False
+    """Whether trained weights were measured in place of those that a claim names."""
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The results as a DataFrame; columns `bench.result.COLUMNS`."""
+        return store.table(self.results)
+
+    def write(self, out: Path) -> tuple[Path, Path]:
+        """Write the page and the CSV of results; both or neither.
+
+        Returns:
+            The paths of `index.html` and `results.csv`.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        html = page.render(
+            self.title, self.table, self.verdicts, self.runs, self.trainings, quantities()
+        )
+        places = out / "index.html", out / "results.csv"
+        write_whole(dict(zip(places, (html, to_csv(self.results)), strict=True)))
+        return places
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """An experiment whose arms were trained and measured."""
+
+    experiment: Experiment
+    averages: pd.DataFrame
+    """By arm and quantity: mean, standard deviation, seeds."""
+    findings: pd.DataFrame
+    """Columns `bench.result.VERDICT_COLUMNS`."""
+
+
+def quantities() -> dict[str, Quantity]:
+    """Every quantity that a metric or a cost gives, by its name."""
+    return metrics.quantities() | costs.quantities()
+
+
+def is_experiment(name: str) -> bool:
+    """Whether a name is an experiment's, and not a paper table's.
+
+    Raises:
+        InputError: it is neither.
+    """
+    tried, tables = experiments.names(), published.names()
+    if name not in tried and name not in tables:
+        raise unknown("table or experiment", name, [*tables, *tried])
+    return name in tried
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One folder of results, one device, one way to run networks.
+
+    Open it with `with`: threads and determinism are set meanwhile, and put back afterwards.
+
+    Raises:
+        InputError: on entering, a device that is not here or cannot run networks that way, or more
+            threads than make sense.
+    """
+
+    out: Path
+    """Folder of the store, the page and the CSV."""
+    command: str
+    """What was called, kept with the run."""
+    device_name: str = "cpu"
+    threads: int | None = None
+    """Processor threads; None for all."""
+    repetitions: int = 5
+    """Of each time measurement."""
+    inference: Inference = DEFAULT
+    progress: Progress = field(default_factory=Progress)
+
+    def __enter__(self) -> Self:
+        if self.threads is not None:
+            machine.refuse_too_many(self.threads)
+        self._before = torch.get_num_threads(), torch.backends.cudnn.deterministic
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        torch.backends.cudnn.deterministic = True
+        try:
+            self.device = machine.device(self.device_name)
+            network.refuse_unsupported(self.inference, self.device)
+        except BaseException:
+            self._restore()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        threads, torch.backends.cudnn.deterministic = self._before
+        torch.set_num_threads(threads)
+
+    def measure(
+        self,
+        specs: Iterable[str],
+        sets: Iterable[str],
+        scales: Sequence[int],
+        protocol_name: str,
+        metric_names: Iterable[str] = (),
+    ) -> Outcome:
+        """Metrics of methods on datasets, and the methods' costs.
+
+        Args:
+            specs: methods, `NAME[:KEY=VALUE,...][@WEIGHTS]` or paths of files.
+            sets: names of datasets, or folders of HR images.
+            scales: enlargements; empty for `SCALES`.
+            protocol_name: the rules.
+            metric_names: metrics; empty for all that need not be named.
+
+        Raises:
+            InputError: something that does not exist or cannot be used.
+            FetchError: a file cannot be had.
+        """
+        rules = protocols.load(protocol_name)
+        loaded = [zoo.load(spec) for spec in dict.fromkeys(specs)]
+        wanted = sorted(set(metric_names)) or metrics.default_names()
+        for name in wanted:
+            metrics.load(name)
+        names = list(dict.fromkeys(sets))
+        for name in names:
+            datasets.require(name)
+        scales = scales or SCALES
+        for method, tag in loaded:
+            for scale in scales:
+                weights.resolve(method, tag, scale)
+        for name in wanted:
+            metrics.download(name, self.progress)
+        images_of = {name: datasets.load(name, self.progress) for name in names}
+        requests = [
+            AccuracyRequest(method, tag, scale, dataset, rules)
+            for dataset in images_of.values()
+            for method, tag in loaded
+            for scale in scales
+        ]
+        units = plan.accuracy_units(requests, self.device, wanted, self.inference)
+        plan.refuse_namesakes(units)
+        for unit in units:
+            weights.download(unit.method, unit.weights, self.progress)
+        units += plan.cost_units(plan.costs_of(units), self.repetitions)
+        return self._run("sisrbench: " + ", ".join(images_of), units)
+
+    def cost(
+        self, specs: Iterable[str], scales: Sequence[int], protocol_name: str, *, timed: bool = True
+    ) -> Outcome:
+        """What methods cost; needs no images.
+
+        Args:
+            specs: methods, `NAME[:KEY=VALUE,...][@WEIGHTS]` or paths of files.
+            scales: enlargements; empty for those of `SCALES` that a method has, or its own.
+            protocol_name: the rules that feed the methods.
+            timed: whether to measure time too.
+
+        Raises:
+            InputError: something that does not exist or cannot be used.
+        """
+        rules = protocols.load(protocol_name)
+        requests = []
+        for method, tag in map(zoo.load, dict.fromkeys(specs)):
+            usual = [scale for scale in SCALES if scale in (method.scales or SCALES)]
+            for scale in scales or usual or method.scales:
+                needs_weights = method.varies and timed
+                fallback = "" if needs_weights else weights.NONE
+                resolved = weights.resolve(method, tag or fallback, scale)
+                if needs_weights:
+                    weights.download(method, resolved, self.progress)
+                requests.append(
+                    CostRequest(method, scale, rules, self.device, self.inference, timed, resolved)
+                )
+        return self._run("sisrbench: costs", plan.cost_units(requests, self.repetitions))
+
+    def reproduce(
+        self,
+        names: Iterable[str],
+        protocol_name: str | None = None,
+        trained_folder: Path | None = None,
+        *,
+        anew: bool = False,
+    ) -> Outcome:
+        """Measure what paper tables and experiments claim, and judge every claim.
+
+        Args:
+            names: paper tables and experiments.
+            protocol_name: rules for every claim; None for each claim's own.
+            trained_folder: weights from `train` that are measured in place of the claims' own.
+            anew: train an experiment's arms again.
+
+        Raises:
+            InputError: something that does not exist or cannot be used.
+        """
+        names = list(dict.fromkeys(names))
+        tried = [experiments.load(name) for name in names if is_experiment(name)]
+        tables = [published.load(name) for name in names if not is_experiment(name)]
+        rules = protocols.load(protocol_name) if protocol_name else None
+        trained = provenance.in_folder(trained_folder) if trained_folder else {}
+        if tried and (rules is not None or self.inference != DEFAULT):
+            raise InputError(
+                "an experiment is measured by its own protocol, in 32 bits and whole images; leave "
+                "out --protocol and the ways to run a network"
+            )
+        options = RunOptions(
+            out=self.out,
+            device=self.device,
+            every=CHECKPOINT_SECONDS,
+            anew=anew,
+            command=self.command,
+        )
+        for experiment in tried:
+            experiment_run.refuse_untrainable(experiment)
+        arms = [experiment_run.train_arms(experiment, options) for experiment in tried]
+        reproduction = Reproduction(
+            tables,
+            rules,
+            self.device,
+            self.repetitions,
+            self.inference,
+            self.progress,
+            trained,
+        )
+        units = reproduction.plan()
+        for experiment, weights_of_arms in zip(tried, arms, strict=True):
+            units += experiment_run.units_of(experiment, weights_of_arms, options)
+        outcome = self._run("sisrbench: " + ", ".join(names), units)
+        judged = [
+            verdicts.all_tables(
+                tables, outcome.results, reproduction.why_not, reproduction.substitutes
+            )
+        ]
+        trials = []
+        for experiment, weights_of_arms in zip(tried, arms, strict=True):
+            trial = Trial(
+                experiment=experiment,
+                averages=experiment_run.averages(experiment, weights_of_arms, outcome.results),
+                findings=experiment_run.findings(experiment, weights_of_arms, outcome.results),
+            )
+            trials.append(trial)
+            judged.append(trial.findings)
+        with_rows = [found for found in judged if len(found)] or judged[:1]
+        return Outcome(
+            title=outcome.title,
+            results=outcome.results,
+            verdicts=pd.concat(with_rows, ignore_index=True),
+            runs=outcome.runs,
+            trainings=outcome.trainings,
+            units=outcome.units,
+            computed=outcome.computed,
+            substituted=bool(reproduction.substitutes),
+            trials=tuple(trials),
+        )
+
+    def _run(self, title: str, units: Sequence[Unit]) -> Outcome:
+        """Measure the units that are not stored yet; the results of all of them."""
+        found = Store(self.out)
+        try:
+            facts = machine.facts(self.device)
+            run_id = machine.run_id(facts)
+            if any(not found.has(unit.key) for unit in units):
+                found.begin(run_id, facts, self.command)
+            learned = provenance.of_units(units)
+            found.note(learned)
+            computed = run_inline(units, found, run_id, self.progress)
+            found.renew(unit.key for unit in units)
+            results = found.results(unit.key for unit in units)
+            runs, trainings = found.runs(), found.trainings(learned)
+        finally:
+            found.close()
+        return Outcome(
+            title=title,
+            results=results,
+            verdicts=verdicts.frame([]),
+            runs=runs[runs["run"].isin({result.run for result in results})],
+            trainings=trainings,
+            units=len(units),
+            computed=computed,
+        )
+
+
+def stored(out: Path, tables: Iterable[str] = ()) -> Outcome:
+    """Everything that a folder's store holds, compared with paper tables; nothing is measured.
+
+    Raises:
+        InputError: the folder has no store, or there is no such table.
+    """
+    if not (out / store.FILE).is_file():
+        raise InputError(
+            f"no store {out / store.FILE}; run or reproduce something with --out {out} first"
+        )
+    names = list(dict.fromkeys(tables))
+    loaded = [published.load(name) for name in names]
+    found = Store(out)
+    try:
+        results, runs, trainings = found.newest(), found.runs(), found.trainings()
+    finally:
+        found.close()
+    judged = verdicts.all_tables(
+        loaded, results, lambda claim: claim.result.note or f"no result for it in {out}"
+    )
+    return Outcome(
+        title="sisrbench: " + (", ".join(names) or "all results"),
+        results=results,
+        verdicts=judged,
+        runs=runs,
+        trainings=trainings,
+    )

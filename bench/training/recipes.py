@@ -1,0 +1,204 @@
+"""What a training learns: method, scale, recipe with its changes, images, start weights, seed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import zoo
+from bench.datasets import Dataset
+from bench.files import weights, whole
+from bench.files.identity import code_of
+from bench.files.weights import ResolvedWeights, resolve
+from bench.progress import Progress
+from bench.training import degradations, losses, optimisation
+from zoo.errors import InputError, unknown
+from zoo.method import Method, Recipe
+from zoo.recipe import Descent
+
+_DESCENT_PARTS = (
+    "degradations",
+    "descent",
+    "features",
+    "feed",
+    "learner",
+    "losses",
+    "optimisation",
+)
+_DESCENT = [Path(__file__).with_name(f"{part}.py") for part in _DESCENT_PARTS]
+"""Code of gradient descent: its change may change the weights that are learned."""
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".mat")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to start from, and whose they are."""
+
+    method: Method
+    weights: ResolvedWeights
+
+    def state(self, scale: int, progress: Progress) -> dict[str, Tensor]:
+        """Their state dict, fetched where it is missing, loaded strictly.
+
+        Raises:
+            InputError: they cannot be had or read, or do not fit their method at the scale.
+        """
+        weights.download(self.method, self.weights, progress)
+        return dict(
+            weights.build(self.method, self.weights, scale, torch.device("cpu")).state_dict()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What is to be learned: all that can change the weights that come out."""
+
+    method: Method
+    scale: int
+    recipe: Recipe
+    data: tuple[Dataset, ...]
+    start: Start | None = None
+    """None where everything is learned."""
+    seed: int = 0
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """Choices of the recipe that were made otherwise than it says; they are in it already."""
+    precision: str = "fp32"
+    lr: tuple[Dataset, ...] = ()
+    """LR images of the data, where the recipe does not make them."""
+    skip_bad: bool = False
+    """Whether images that cannot be used are left out, and named."""
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        method = self.method.name.replace(":", "-")
+        changed = "".join(f",{key}={value}" for key, value in self.changes.items())
+        return re.sub(r"[^\w.,=-]+", "-", f"{method}-x{self.scale}-{self.recipe.name}{changed}")
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What it is known by: two with the same facts learn the same weights."""
+        start = [f"{self.start.method.name}@{self.start.weights.label}"] if self.start else []
+        learn = self.recipe.learn
+        code = code_of(self.method.source)
+        choices = dict(self.recipe.settings)
+        if isinstance(learn, Descent):
+            code = [*code, *_DESCENT]
+            choices = learn.settings() | {"precision": self.precision}
+            choices["lr"] = [[dataset.name, dataset.sha256] for dataset in self.lr]
+        facts: dict[str, Any] = {
+            "method": self.method.name,
+            "settings": dict(self.method.settings),
+            "scale": self.scale,
+            "recipe": self.recipe.name,
+            "recipe settings": choices,
+            "data": [[dataset.name, dataset.sha256] for dataset in self.data],
+            "start": [*start, self.start.weights.sha256] if self.start else [],
+            "seed": self.seed,
+            "code": {path.name: whole.sha256_of(path) for path in code},
+        }
+        return {key: v if isinstance(v, str) else json.dumps(v) for key, v in facts.items()}
+
+
+def recipe_of(method: Method, name: str) -> Recipe:
+    """The method's recipe of that name; its first where the name is ''.
+
+    Raises:
+        InputError: it has none, or none of that name.
+    """
+    recipes = {recipe.name: recipe for recipe in method.recipes}
+    if not recipes:
+        can = ", ".join(_trainable()) or "none yet"
+        raise InputError(f"{method.name} has no recipe to be trained by; methods that have: {can}")
+    if name and name not in recipes:
+        raise unknown(f"recipe of {method.name}", name, recipes)
+    return recipes[name] if name else method.recipes[0]
+
+
+def changes_of(texts: Iterable[str], updates: int | None) -> dict[str, str]:
+    """Changes to a recipe, from texts KEY=VALUE and a number of updates.
+
+    Raises:
+        InputError: a text that is none, or a choice that is made twice.
+    """
+    found = {"updates": str(updates)} if updates is not None else {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise InputError(f"--set {text}: give KEY=VALUE")
+        if key in found:
+            raise InputError(f"--set {text}: {key} is {found[key]} already; give it once")
+        found[key] = value
+    return found
+
+
+def changed(recipe: Recipe, changes: Mapping[str, str], *, with_lr: bool) -> Recipe:
+    """The recipe with some choices made otherwise; with LR images, it makes none itself.
+
+    Raises:
+        InputError: a choice that it does not have, or LR images that nothing takes.
+    """
+    learn = recipe.learn
+    if not isinstance(learn, Descent):
+        if changes or with_lr:
+            raise InputError(
+                f"recipe {recipe.name} is no gradient descent, and is followed as it stands; leave "
+                "out --set, --updates and --lr"
+            )
+        return recipe
+    made = learn.changed(changes)
+    if with_lr:
+        made = replace(made, degradation=degradations.PAIRS)
+    elif not degradations.parse(made.degradation):
+        raise InputError(f"recipe {recipe.name} takes LR from files; give --lr DIR")
+    losses.parse(made.loss)
+    optimisation.refuse_bad_choices(made)
+    return replace(recipe, learn=made)
+
+
+def _trainable() -> Iterator[str]:
+    for name in zoo.names():
+        with contextlib.suppress(InputError):  # a broken file breaks only itself
+            if zoo.load(name)[0].recipes:
+                yield name
+
+
+def start_of(method: Method, recipe: Recipe, spec: str, scale: int) -> Start | None:
+    """The weights of `METHOD[@WEIGHTS]`, or of a file, that the recipe is to start from.
+
+    None where the spec is empty, and the recipe can do without. A file is taken to be of the
+    settings that `method` has.
+
+    Raises:
+        InputError: it starts from nothing, from another method's, or has to start from some; or
+            there are no such weights.
+    """
+    if not spec and recipe.needs_start:
+        at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
+        raise InputError(
+            f"recipe {recipe.name} starts from weights of {recipe.starts_from}{at}; give --from "
+            f"{recipe.starts_from}[@WEIGHTS], or a file of them"
+        )
+    if not spec:
+        return None
+    if not recipe.starts_from:
+        raise InputError(f"recipe {recipe.name} learns everything; leave out --from {spec}")
+    if Path(spec).suffix in _WEIGHT_FILES and "@" not in spec:
+        _, colon, settings = method.name.partition(":")
+        spec = f"{recipe.starts_from}{colon}{settings}@{spec}"
+    other, tag = zoo.load(spec)
+    if other.name.partition(":")[0] != recipe.starts_from:
+        raise InputError(
+            f"recipe {recipe.name} starts from {recipe.starts_from}, not from {other.name}; give "
+            f"--from {recipe.starts_from}[@WEIGHTS], or a file of its weights"
+        )
+    return Start(other, resolve(other, tag, recipe.starts_at or scale))
