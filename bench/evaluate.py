@@ -16,7 +16,7 @@ from bench.graph.trace import computing_dtype
 from bench.metrics import Metric
 from bench.protocol import Protocol
 from zoo.errors import InputError, one_line
-from zoo.method import Method
+from zoo.method import Channels, Method
 from zoo.resample import Rounding, imresize, round_half_up
 
 _OPENCV = {
@@ -152,9 +152,20 @@ def super_resolve(
 
 
 def hr_and_lr(
-    pixels: NDArray[np.uint8], scale: int, protocol: Protocol, method: Method, device: torch.device
+    pixels: NDArray[np.uint8],
+    scale: int,
+    protocol: Protocol,
+    channels: Channels,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """HR as the protocol compares or degrades it, and the LR that the method is to be given.
+    """HR as the protocol compares or degrades it, and the LR image for a method.
+
+    Args:
+        pixels: the HR image, (H, W) or (H, W, 3).
+        scale: the enlargement.
+        protocol: the rules.
+        channels: planes that the method takes.
+        device: where the tensors are to be.
 
     Returns:
         (C, H, W) and (C, h, w), float64 in [0, 255]; C = 1 where the protocol degrades luma and
@@ -171,7 +182,7 @@ def hr_and_lr(
         hr = images.modcrop(hr, scale)
     if hr.shape[0] == 1 and protocol.convert_gray:
         hr = hr.expand(3, -1, -1)
-    if protocol.degrade == "luma" and method.channels != "RGB":
+    if protocol.degrade == "luma" and channels != "RGB":
         hr = images.as_luma(hr, rounded=protocol.round_luma)
         return hr, degrade(hr, scale, protocol, eight_bit=False)
     return hr, degrade(hr, scale, protocol, eight_bit=True)
@@ -213,9 +224,44 @@ def evaluate(
     device: torch.device,
 ) -> dict[str, float]:
     """Every metric of one HR image, (H, W) or (H, W, 3) uint8, by its quantity."""
-    hr, lr = hr_and_lr(pixels, scale, protocol, method, device)
+    hr, lr = hr_and_lr(pixels, scale, protocol, method.channels, device)
     size = (hr.shape[-2], hr.shape[-1])
     if method.takes == "LR":
         size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
     sr = super_resolve(lr, size, method, module, protocol)
+    return compare(sr, hr, scale, protocol, metrics)
+
+
+def score(
+    sr: Tensor, hr: Tensor, scale: int, protocol: Protocol, metrics: Mapping[str, Metric]
+) -> dict[str, float]:
+    """Quantity to value, of an SR image made elsewhere; HR is cropped as the protocol does it.
+
+    Args:
+        sr: (1 or 3, H, W), in [0, 255].
+        hr: the whole HR image, (1 or 3, H, W), in [0, 255].
+        scale: the enlargement.
+        protocol: the rules.
+        metrics: name to metric.
+
+    Raises:
+        InputError: SR has neither the size of HR nor that of an enlarged LR image, other channels,
+            or too few pixels inside the border.
+    """
+    if protocol.convert_gray:
+        sr, hr = (x.expand(3, -1, -1) if x.shape[0] == 1 else x for x in (sr, hr))
+    whole = images.modcrop(hr, scale)
+    allowed = {tuple(whole.shape[-2:])} | (set() if protocol.modcrop else {tuple(hr.shape[-2:])})
+    given = tuple(sr.shape[-2:])
+    if given not in allowed:
+        sizes = " or ".join(f"{width}x{height}" for height, width in sorted(allowed))
+        raise InputError(
+            f"SR has {given[1]}x{given[0]} px; HR of {hr.shape[-1]}x{hr.shape[-2]} px at x{scale} "
+            f"under {protocol.name} needs {sizes}"
+        )
+    if sr.shape[0] != hr.shape[0] and protocol.channel == "rgb":
+        raise InputError(
+            f"SR has {sr.shape[0]} channels and HR {hr.shape[0]}; {protocol.name} compares RGB: "
+            "give both gray or both RGB"
+        )
     return compare(sr, hr, scale, protocol, metrics)

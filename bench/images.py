@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,11 +90,39 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     return np.array(image, dtype=np.uint8)
 
 
-def to_tensor(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """(H, W) or (H, W, 3) uint8 as (1 or 3, H, W), float64 in [0, 255]."""
+def to_tensor(pixels: NDArray[Any], device: torch.device) -> Tensor:
+    """(H, W) or (H, W, 3) as (1 or 3, H, W), float64; values in [0, 255]."""
     tensor = torch.from_numpy(pixels).to(device)
     planes = tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
     return planes.to(torch.float64).contiguous()
+
+
+def from_array(image: NDArray[Any] | Path | str) -> Tensor:
+    """An image of one's own as a tensor: (1 or 3, H, W), float64 in [0, 255].
+
+    Args:
+        image: the path of a file, or an array (H, W) or (H, W, 3): uint8, or floats in [0, 255].
+
+    Raises:
+        InputError: another shape or dtype, values outside [0, 255] or not finite, floats that
+            look like [0, 1], or a file that cannot be read.
+    """
+    if isinstance(image, Path | str):
+        if not Path(image).is_file():
+            raise InputError(f"no image {str(image)!r}; give the path of a file, or an array")
+        return to_tensor(decode(Path(image)), torch.device("cpu"))
+    array = np.asarray(image)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not array.size:
+        raise InputError(f"an image of shape {array.shape}; give (H, W) or (H, W, 3)")
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"an image of {array.dtype}; give uint8, or floats in [0, 255]")
+    if not (array.min() >= 0 and array.max() <= 255):  # so that NaN is refused too
+        raise InputError(
+            f"an image with values from {array.min():g} to {array.max():g}; give [0, 255]"
+        )
+    if array.dtype != np.uint8 and 0 < array.max() <= 1:
+        raise InputError("an image of floats in [0, 1]; expected [0, 255]: multiply by 255")
+    return to_tensor(np.array(array), torch.device("cpu"))
 
 
 def to_pixels(image: Tensor) -> NDArray[np.uint8]:

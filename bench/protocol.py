@@ -12,7 +12,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-from zoo.errors import unknown
+from zoo.errors import InputError, unknown
 
 if TYPE_CHECKING:  # so that naming the protocols does not load torch
     from zoo.resample import Edges
@@ -160,6 +160,23 @@ def load(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+def named(protocol: str | Protocol) -> Protocol:
+    """The protocol of a name, or a protocol of one's own.
+
+    Raises:
+        InputError: there is no such name, or other rules go by the name of a known protocol.
+    """
+    if isinstance(protocol, str):
+        return load(protocol)
+    known = PROTOCOLS.get(protocol.name)
+    if known is not None and known.sha256 != protocol.sha256:
+        raise InputError(
+            f"these rules are not those of {protocol.name}, a protocol that exists; give them "
+            "another name"
+        )
+    return protocol
 
 
 def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:

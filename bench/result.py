@@ -1,7 +1,7 @@
 """The schema: what a result, a verdict and a quantity are, and the columns of every table.
 
-`bench` fills these tables and `reports` shows them, so both read the columns here. This file imports
-neither torch nor pandas.
+`bench` fills these tables and `reports` shows them, so both read the columns here. This file
+imports neither torch nor pandas.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def to_csv(results: Iterable[Result]) -> str:
     return text.getvalue()
 
 
-def _digits(value: str | int | float) -> str:
+def _digits(value: str | float) -> str:
     """A value as text; of a float, the shortest digits that give the same float back."""
     return repr(float(value)) if isinstance(value, float) else str(value)
 

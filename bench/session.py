@@ -13,25 +13,39 @@ from typing import Self
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 import zoo
-from bench import costs, datasets, experiments, machine, metrics, network, plan, published, store
+from bench import (
+    costs,
+    datasets,
+    experiments,
+    machine,
+    metrics,
+    network,
+    plan,
+    published,
+    store,
+)
 from bench import protocol as protocols
 from bench.claims import experiment_run, verdicts
 from bench.claims.reproduction import Reproduction
 from bench.engine import run_inline
+from bench.evaluate import super_resolve
 from bench.experiments import Experiment
 from bench.files import weights
 from bench.files.whole import write_whole
 from bench.inference import DEFAULT, Inference
 from bench.plan import AccuracyRequest, CostRequest, Unit
 from bench.progress import Progress
+from bench.protocol import Protocol
 from bench.result import Quantity, Result, to_csv
 from bench.store import Store
 from bench.training import provenance
 from bench.training.session import RunOptions
 from reports import page
 from zoo.errors import InputError, unknown
+from zoo.resample import round_half_up
 
 SCALES = (2, 3, 4)
 """The scales that are measured where none is named."""
@@ -161,7 +175,7 @@ class Session:
         specs: Iterable[str],
         sets: Iterable[str],
         scales: Sequence[int],
-        protocol_name: str,
+        protocol: str | Protocol,
         metric_names: Iterable[str] = (),
     ) -> Outcome:
         """Metrics of methods on datasets, and the methods' costs.
@@ -170,14 +184,14 @@ class Session:
             specs: methods, `NAME[:KEY=VALUE,...][@WEIGHTS]` or paths of files.
             sets: names of datasets, or folders of HR images.
             scales: enlargements; empty for `SCALES`.
-            protocol_name: the rules.
+            protocol: the rules, by name or as a value.
             metric_names: metrics; empty for all that need not be named.
 
         Raises:
             InputError: something that does not exist or cannot be used.
             FetchError: a file cannot be had.
         """
-        rules = protocols.load(protocol_name)
+        rules = protocols.named(protocol)
         loaded = [zoo.load(spec) for spec in dict.fromkeys(specs)]
         wanted = sorted(set(metric_names)) or metrics.default_names()
         for name in wanted:
@@ -206,20 +220,25 @@ class Session:
         return self._run("sisrbench: " + ", ".join(images_of), units)
 
     def cost(
-        self, specs: Iterable[str], scales: Sequence[int], protocol_name: str, *, timed: bool = True
+        self,
+        specs: Iterable[str],
+        scales: Sequence[int],
+        protocol: str | Protocol,
+        *,
+        timed: bool = True,
     ) -> Outcome:
         """What methods cost; needs no images.
 
         Args:
             specs: methods, `NAME[:KEY=VALUE,...][@WEIGHTS]` or paths of files.
             scales: enlargements; empty for those of `SCALES` that a method has, or its own.
-            protocol_name: the rules that feed the methods.
+            protocol: the rules that feed the methods, by name or as a value.
             timed: whether to measure time too.
 
         Raises:
             InputError: something that does not exist or cannot be used.
         """
-        rules = protocols.load(protocol_name)
+        rules = protocols.named(protocol)
         requests = []
         for method, tag in map(zoo.load, dict.fromkeys(specs)):
             usual = [scale for scale in SCALES if scale in (method.scales or SCALES)]
@@ -237,7 +256,7 @@ class Session:
     def reproduce(
         self,
         names: Iterable[str],
-        protocol_name: str | None = None,
+        protocol: str | Protocol | None = None,
         trained_folder: Path | None = None,
         *,
         anew: bool = False,
@@ -246,7 +265,7 @@ class Session:
 
         Args:
             names: paper tables and experiments.
-            protocol_name: rules for every claim; None for each claim's own.
+            protocol: rules for every claim; None for each claim's own.
             trained_folder: weights from `train` that are measured in place of the claims' own.
             anew: train an experiment's arms again.
 
@@ -256,7 +275,7 @@ class Session:
         names = list(dict.fromkeys(names))
         tried = [experiments.load(name) for name in names if is_experiment(name)]
         tables = [published.load(name) for name in names if not is_experiment(name)]
-        rules = protocols.load(protocol_name) if protocol_name else None
+        rules = protocols.named(protocol) if protocol else None
         trained = provenance.in_folder(trained_folder) if trained_folder else {}
         if tried and (rules is not None or self.inference != DEFAULT):
             raise InputError(
@@ -338,6 +357,56 @@ class Session:
             units=len(units),
             computed=computed,
         )
+
+
+OWN_PICTURES = "rcan2018"
+"""The protocol by which pictures of one's own are enlarged: 8-bit RGB in and out."""
+
+
+class Upscaler:
+    """A method with its weights, ready to enlarge pictures; chroma is interpolated for luma methods.
+
+    Args:
+        spec: `NAME[:KEY=VALUE,...][@WEIGHTS]`, or the path of a method's file.
+        scale: the enlargement.
+        device_name: where it runs.
+        inference: how the network runs.
+        progress: shows a download.
+
+    Raises:
+        InputError: no such method, scale, weights or device.
+        FetchError: the weights cannot be had.
+    """
+
+    def __init__(
+        self, spec: str, scale: int, device_name: str, inference: Inference, progress: Progress
+    ) -> None:
+        self.method, tag = zoo.load(spec)
+        self.scale = scale
+        self.device = machine.device(device_name)
+        network.refuse_unsupported(inference, self.device)
+        resolved = weights.resolve(self.method, tag, scale)
+        weights.download(self.method, resolved, progress)
+        module = weights.build(self.method, resolved, scale, self.device)
+        self._inference = inference
+        self._module = network.prepare(module, inference, self.method.factor(scale), self.device)
+
+    def __call__(self, lr: Tensor) -> Tensor:
+        """SR of an image: (1 or 3, h, w) in [0, 255] to (1 or 3, H, W), whole levels.
+
+        Raises:
+            InputError: the method cannot enlarge the image.
+        """
+        size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
+        rules = protocols.load(OWN_PICTURES)
+        with torch.no_grad(), network.switches(self._inference):
+            sr = super_resolve(lr.to(self.device), size, self.method, self._module, rules)
+        return round_half_up(sr)
+
+    def fallbacks(self) -> list[str]:
+        """A line for each image since the last call that memory had cut into tiles."""
+        lines, self._module.fallbacks = self._module.fallbacks, []
+        return lines
 
 
 def stored(out: Path, tables: Iterable[str] = ()) -> Outcome:

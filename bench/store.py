@@ -203,3 +203,19 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
     """Results as a DataFrame of `COLUMNS`; a missing value or spread is NaN."""
     frame = pd.DataFrame([asdict(result) for result in results], columns=list(COLUMNS))
     return frame.astype({"scale": int, "value": float, "spread": float})
+
+
+def as_results(frame: pd.DataFrame) -> list[Result]:
+    """The results in a DataFrame of `COLUMNS`, as `table` gives it.
+
+    Raises:
+        InputError: a column is missing.
+    """
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise InputError(f"a table without {', '.join(missing)}; give a table of results")
+    numbers = ("value", "spread")
+    return [
+        Result(**{key: None if key in numbers and pd.isna(v) else v for key, v in row.items()})
+        for row in frame[list(COLUMNS)].to_dict("records")
+    ]

@@ -1,1 +1,1 @@
-"""Pages: what was measured and what papers claim, as tables come in and HTML goes out."""
+"""The report page and tables for notebooks: DataFrames come in, HTML goes out."""

@@ -1,4 +1,4 @@
-"""Values against updates, network by network, as a panel of inline SVG."""
+"""Training curves: values against updates, a line per network, as inline SVG."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ from reports.plots import ticks
 from reports.quantities import fixed, significant
 
 DASHES = ("solid", "dashed", "dotted")
-"""By CSS and by matplotlib: once all hues are used, lines differ by these."""
-
+"""Line styles, as CSS and matplotlib both call them. Curves past the last hue differ by style."""
 
 _STRETCHES = 80
-"""Points that a curve has at most after `averaged`."""
+"""A curve has at most this many points after `averaged`."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One network's values, by the updates done."""
+    """The values of a network at the updates where they were logged."""
 
     label: str
     number: int
-    """Its place on the page: the same number has the same look in every panel."""
+    """The network's number on the page. The same number has the same look in every panel."""
     points: Sequence[tuple[float, float]]
-    """Updates, rising from at least 1, and the value."""
+    """(update, value) pairs. Updates rise and start at 1 or later."""
 
 
 def look(number: int) -> tuple[int, str]:
-    """The hue and the dashes of a curve of that number.
+    """The index of the hue and the line style for a curve's number.
 
     >>> look(0), look(7)
     ((0, 'solid'), (1, 'dashed'))
@@ -45,7 +44,13 @@ def look(number: int) -> tuple[int, str]:
 
 
 def averaged(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The means over stretches of equal length on a logarithmic axis, each at its last update.
+    """The curve with neighbouring points averaged.
+
+    All averages cover the same length of a logarithmic axis of updates. Each average stands at the
+    last update of its stretch.
+
+    Args:
+        points: (update, value) pairs, updates rising from 1 or later.
 
     >>> averaged([(1, 8.0), (1000, 3.0), (1001, 1.0)])
     [(1, 8.0), (1001, 2.0)]
@@ -53,6 +58,7 @@ def averaged(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     if not points:
         return []
     first, last = points[0][0], points[-1][0]
+    # A curve of one update has the logarithm 0, and 0 cannot divide.
     apart = math.log(last / first) / (_STRETCHES - 1) or 1.0
     stretches: dict[int, list[tuple[float, float]]] = {}
     for update, value in points:
@@ -72,15 +78,21 @@ def curve_panel(
     logarithmic: bool = False,
     levels: Sequence[tuple[str, float]] = (),
 ) -> str:
-    """Curves against updates (logarithmic) as inline SVG, each named at its end.
+    """Curves against updates (logarithmic) as inline SVG, with each name at the end of its curve.
 
-    `levels` are named values that lie across the panel. Values are on a logarithmic axis where
-    that is asked for and all are above 0. `name` keeps the ids of several panels apart. Colours are
-    the page's CSS variables.
+    Colours are the page's CSS variables.
+
+    Args:
+        curves: at least one.
+        name: prefix of the SVG's ids; no two panels of a page may share a name.
+        title: the panel's heading.
+        y_label: the quantity and its unit.
+        logarithmic: use a logarithmic axis of values, if all values are above 0.
+        levels: (name, value) pairs, each drawn as a horizontal line.
 
     Raises:
-        ValueError: there is no curve, or one has no point, an update below 1 or a value that is
-            not finite.
+        ValueError: no curve was given, or a curve has no points, an update below 1 or a value that
+            is not finite.
     """
     points = [point for curve in curves for point in curve.points]
     if not all(curve.points for curve in curves) or not points:
@@ -99,7 +111,7 @@ def curve_panel(
 
 
 def curves_in_words(curves: Sequence[Curve], title: str, y_label: str) -> str:
-    """What a panel shows, in words."""
+    """A panel's content as text, for readers who cannot see the curves."""
     listed = [
         f"{shortened(curve.label)} from {significant(curve.points[0][1], 4)} at "
         f"{fixed(curve.points[0][0], 0)} to {significant(curve.points[-1][1], 4)} at "
@@ -112,9 +124,11 @@ def curves_in_words(curves: Sequence[Curve], title: str, y_label: str) -> str:
 def _limit(
     axes: Axes, points: Sequence[tuple[float, float]], levels: Sequence[float], logarithmic: bool
 ) -> None:
-    """Limits with some room, and few ticks."""
+    """Set the limits, with room around the curves, and a few ticks."""
     first, last = min(x for x, _ in points), max(x for x, _ in points)
     axes.set_xscale("log")
+    # The margin is a factor on a logarithmic axis. At least 1.1, or one point has an axis of
+    # length 0.
     room = max((last / first) ** 0.04, 1.1)
     marks = ticks(first / room, last * room)
     axes.set_xlim(first / room, last * room)
@@ -123,6 +137,7 @@ def _limit(
     values = [*(y for _, y in points), *levels]
     low, high = min(values), max(values)
     if not logarithmic or low <= 0:
+        # 1e-9: a curve that is 0 everywhere needs an axis too.
         margin = max(0.08 * (high - low), 1e-3 * abs(high), 1e-9)
         axes.set_ylim(low - margin, high + margin)
         return
@@ -137,7 +152,7 @@ def _limit(
 def _draw(
     figure: Figure, axes: Axes, curves: Sequence[Curve], levels: Sequence[tuple[str, float]]
 ) -> None:
-    """The curves and levels, and their names: a curve's at its end, a level's at the left."""
+    """Draw curves and levels with their names: curves at their end, levels at the left."""
     lines, colors = [], []
     for _, value in levels:
         axes.axhline(value, color=svg.FAINT, linewidth=1, linestyle="dotted")
@@ -150,11 +165,13 @@ def _draw(
         axes.plot(x, y, color=svg.HUES[hue], linestyle=dashes, linewidth=1.5)
         lines.append([_spot(axes, *point) for point in curve.points])
         colors.append(svg.HUES[hue])
+    # `lines` holds the levels first: their names start at the left, a curve's stands at its end.
     names = [*(label for label, _ in levels), *(curve.label for curve in curves)]
     spots = [line[0] for line in lines[: len(levels)]] + [line[-1] for line in lines[len(levels) :]]
     drawing.name(figure, names, spots, axes.bbox, lines, colors)
 
 
 def _spot(axes: Axes, x: float, y: float) -> Spot:
+    """The position on the panel, in points, of a point in data coordinates."""
     across, up = axes.transData.transform((x, y))
     return float(across), float(up)

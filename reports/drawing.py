@@ -1,4 +1,4 @@
-"""What the page's panels share: size, style, rules, strokes, and names beside spots."""
+"""The common parts of the page's panels: size, style, grid lines, strokes and placed names."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ from reports import svg
 from reports.labels import RADIUS, Spot, nearest, placed, shortened
 
 WIDTH, HEIGHT = 352.0, 292.0
-"""Points; the page scales a panel to its column."""
+"""Points. The page scales a panel to the width of its column."""
 
 LEFT, BOTTOM, RIGHT, TOP = 0.14, 0.155, 0.985, 0.895
-"""The axes on the panel, as fractions of it."""
+"""The edges of the axes, as fractions of the panel."""
 
 _TEXT = 10.5
+"""Font size in points."""
 
 _STYLE: dict[Any, Any] = {
+    # A fixed salt makes the ids in the SVG the same in every run.
     "svg.hashsalt": "sisrbench",
+    # Text stays text, so the page can set its font and readers can select it.
     "svg.fonttype": "none",
     "font.size": _TEXT,
+    # A method's name may hold a dollar sign.
     "text.parse_math": False,
     "text.color": svg.INK,
     "axes.edgecolor": svg.FAINT,
@@ -51,9 +55,9 @@ _STYLE: dict[Any, Any] = {
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """While open, matplotlib draws in the page's style, whatever the reader's own is."""
+    """Let matplotlib draw in the page's style; the user's own settings return on exit."""
     with mpl.rc_context(), warnings.catch_warnings():
-        # A name in a script that matplotlib's font lacks is still right in the reader's browser.
+        # Matplotlib's font may lack a script. The browser, which draws the text, does not.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
@@ -61,20 +65,28 @@ def style() -> Iterator[None]:
 
 
 def figure(title: str) -> Figure:
-    """A panel with its title, and no axes yet."""
+    """A new panel with a title and no axes."""
+    # Matplotlib takes inches; at 72 dpi a pixel is a point.
     made = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
     made.text(LEFT, 0.94, shortened(title, 44), size=_TEXT + 1.5, weight="bold")
     return made
 
 
 def rule(axes: Axes) -> None:
-    """Faint lines across, and short ticks."""
+    """Give the axes faint horizontal grid lines and short ticks."""
     axes.grid(visible=True, axis="y", color=svg.FAINT, linewidth=0.5, alpha=0.35)
     axes.tick_params(length=3)
 
 
 def stroke(figure: Figure, line: Sequence[Spot], color: str, width: float) -> None:
-    """A line through spots, drawn over the whole panel."""
+    """Draw a line through positions on the panel.
+
+    Args:
+        figure: the panel.
+        line: positions in points.
+        color: a colour of `reports.svg`.
+        width: points.
+    """
     across, up = zip(*line, strict=True)
     figure.add_artist(
         Line2D([x / WIDTH for x in across], [y / HEIGHT for y in up], color=color, linewidth=width)
@@ -89,15 +101,23 @@ def name(
     lines: Sequence[Sequence[Spot]],
     colors: Sequence[str] = (),
 ) -> None:
-    """Write each name near its spot, clear of the lines, tied to it where it stands away.
+    """Write each name near its marker and clear of the lines.
 
-    `axes` is the box of the leftmost axes, which names keep to the right of. Names are in ink
-    where no colours are given.
+    A thin line connects a name with its marker where the two are far apart.
+
+    Args:
+        figure: the panel.
+        names: in the order of `spots`.
+        spots: the markers' positions in points.
+        axes: box of the leftmost axes; names stay to the right of the box's left edge.
+        lines: curves that names keep clear of, as positions in points.
+        colors: in the order of `names`; () for the colour of text.
     """
     texts = [
         figure.text(0, 0, shortened(each), size=_TEXT - 0.5, color=color)
         for each, color in zip(names, colors or [svg.INK] * len(names), strict=True)
     ]
+    # The title stands above 0.925 of the height.
     inside = (axes.x0 + 2, axes.y0 + 1, WIDTH - 2, 0.925 * HEIGHT)
     boxes = placed(spots, [_size(text) for text in texts], inside, lines)
     for text, spot, box in zip(texts, spots, boxes, strict=True):
@@ -108,5 +128,6 @@ def name(
 
 
 def _size(text: Text) -> Spot:
+    """The width and height of a text, in points."""
     extent = text.get_window_extent()
     return float(extent.width), float(extent.height)

@@ -1,4 +1,4 @@
-"""Where the names of markers go on a picture: near their marker, clear of everything else."""
+"""Placing names in a plot: near their markers, clear of markers, lines and other names."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ Box: TypeAlias = tuple[float, float, float, float]
 """Left, bottom, right, top, in points."""
 
 Spot: TypeAlias = tuple[float, float]
-"""A position on the picture, in points; or a width and a height."""
+"""A position on the panel, or a width and a height; in points."""
 
 RADIUS = 3.6
-"""Of a marker and the air around it, in points."""
+"""Radius of a marker with the free space around it, in points."""
 
+# All in points: free space around a label, the distance within which markers count as neighbours,
+# and the distance between the boxes that stand for a line.
 _AIR = 2.5
 _CROWD = 60.0
 _STEP = 4.0
 
 
 def shortened(name: str, longest: int = 26) -> str:
-    """A name that fits beside a marker; characters that no SVG can hold are left out.
+    """A name cut to fit beside a marker, without the characters that SVG cannot hold.
 
     >>> shortened("srcnn-9-5-5 (imagenet, 2014 release)")
     'srcnn-9-5-5 (imagenet, 20…'
@@ -41,7 +43,17 @@ def placed(
 ) -> list[Box]:
     """A box for each label: near its marker, clear of markers, other labels and the lines.
 
-    Greedy, the most crowded first; where no place is clear, the least bad one.
+    The method is greedy: the label with the most neighbours is placed first. Where no place is
+    clear, the label takes the place with the least overlap.
+
+    Args:
+        spots: the markers' positions.
+        sizes: the labels' widths and heights, in the order of `spots`.
+        inside: the box that labels should stay in.
+        lines: curves to keep clear of, as positions.
+
+    Returns:
+        Boxes in the order of `spots`.
     """
     around = [(x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in spots]
     taken = around + [box for line in lines for box in _along(line)]
@@ -55,7 +67,7 @@ def placed(
 
 
 def _clearest(candidates: list[Box], taken: Sequence[Box], inside: Box) -> Box:
-    """The first of the candidates that touch least."""
+    """The candidate with the least overlap; the first of several."""
     return min(
         candidates,
         key=lambda box: sum(overlap(box, other) for other in taken) + _outside(box, inside),
@@ -63,12 +75,12 @@ def _clearest(candidates: list[Box], taken: Sequence[Box], inside: Box) -> Box:
 
 
 def nearest(spot: Spot, box: Box) -> Spot:
-    """The point of a box that is nearest to a spot: where a line to it starts."""
+    """The point of a box that is nearest to a position."""
     return min(max(spot[0], box[0]), box[2]), min(max(spot[1], box[1]), box[3])
 
 
 def overlap(a: Box, b: Box) -> float:
-    """The area that two boxes share.
+    """The area that two boxes have in common.
 
     >>> overlap((0, 0, 2, 2), (1, 1, 3, 3)), overlap((0, 0, 1, 1), (1, 0, 2, 1))
     (1, 0.0)
@@ -79,16 +91,19 @@ def overlap(a: Box, b: Box) -> float:
 
 
 def _outside(box: Box, inside: Box) -> float:
-    """The area of a box that lies outside another, tenfold: a cut label is worse than a touch."""
+    """Ten times the area of a box that lies outside another box."""
+    # Tenfold, because a label that is cut off is worse than two labels that overlap.
     area = (box[2] - box[0]) * (box[3] - box[1])
     return 10 * (area - overlap(box, inside))
 
 
 def _candidates(spot: Spot, size: Spot) -> Iterator[Box]:
-    """Places for a label, the preferred first: right, left, above, below, then further away."""
+    """Boxes for a label, preferred first: right, left, above, below, diagonal, then further out."""
     (x, y), (width, height) = spot, size
+    # Points between marker and label. The first clear box wins, so near ones come first.
     for gap in (RADIUS + 2, 9, 13, 18, 24, 34, 46, 60, 76, 94, 114):
         for across, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
+            # A diagonal step is longer than its components; 0.75 keeps the distance similar.
             away = gap if not (across and up) else gap * 0.75
             left = x + across * away - width * (1 - across) / 2
             bottom = y + up * away - height * (1 - up) / 2
@@ -96,7 +111,7 @@ def _candidates(spot: Spot, size: Spot) -> Iterator[Box]:
 
 
 def _along(line: Sequence[Spot]) -> list[Box]:
-    """Small boxes that follow a line."""
+    """Small boxes along a line, so that labels can avoid the line as they avoid boxes."""
     boxes = []
     for (x0, y0), (x1, y1) in pairwise(line):
         steps = max(1, round(math.dist((x0, y0), (x1, y1)) / _STEP))

@@ -1,4 +1,4 @@
-"""Verdicts as a reader sees them: a glyph beside every colour, and what each one means."""
+"""Verdicts as readers see them: a glyph, a colour and a meaning for each, counts and reasons."""
 
 from __future__ import annotations
 
@@ -12,50 +12,46 @@ from reports.tables import Row, distinct, rows, scale_name
 
 @dataclass(frozen=True)
 class Mark:
-    """How one verdict is shown."""
+    """The look and the meaning of a verdict."""
 
     verdict: str
+    """`bench.result.Verdict`, or an unknown verdict's text."""
     glyph: str
     style: str
-    """Its class in the style sheet."""
+    """Class in the style sheet."""
     meaning: str
 
 
 REPRODUCED = Mark(
     "reproduced", "✓", "reproduced", "the measured value differs by no more than the tolerance"
 )
-
-
-DEVIATES = Mark("deviates", "✗", "deviates", "it differs by more")
-
-
+DEVIATES = Mark(
+    "deviates", "✗", "deviates", "the measured value differs by more than the tolerance"
+)
 INCONSISTENT = Mark(
     "claim inconsistent", "!", "inconsistent", "the paper contradicts its own printed value"
 )
-
-
 NOT_MEASURED = Mark(
     "not measured", quantities.UNMEASURED, "unmeasured", "there is no measured value to compare"
 )
-
-
+# Tables have a column for each verdict, in this order.
 MARKS = (REPRODUCED, DEVIATES, INCONSISTENT, NOT_MEASURED)
 
 
 def mark(verdict: str) -> Mark:
-    """The mark of a verdict; a verdict that is none of the four gets a question mark."""
+    """The mark of a verdict; a question mark for an unknown verdict."""
     return next((m for m in MARKS if m.verdict == verdict), Mark(verdict, "?", "unmeasured", ""))
 
 
 def counts(verdicts: pd.DataFrame) -> dict[str, int]:
-    """How many cells got each verdict; all four are there, if only with 0."""
+    """The number of cells per verdict: the four known ones, even if 0, then unknown ones."""
     found = verdicts["verdict"].value_counts()
     known = {m.verdict: int(found.get(m.verdict, 0)) for m in MARKS}
     return known | {str(v): int(n) for v, n in sorted(found.items()) if v not in known}
 
 
 def headline(counted: dict[str, int]) -> str:
-    """The counts as a sentence's worth of words.
+    """Counts of verdicts in words.
 
     >>> headline({"reproduced": 83, "deviates": 1, "not measured": 141, "claim inconsistent": 0})
     '83 of 84 measured cells reproduced; 141 not measured'
@@ -74,19 +70,22 @@ def headline(counted: dict[str, int]) -> str:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why cells got a verdict other than reproduced."""
+    """A reason for a verdict other than reproduced."""
 
     mark: Mark
     text: str
     count: int
+    """The number of cells with this reason."""
     where: str
+    """The cell, or the methods of several cells."""
 
 
 _NAMED_AT_MOST = 8
+"""Methods named beside a reason; the rest are counted."""
 
 
 def reasons(verdicts: pd.DataFrame) -> list[Reason]:
-    """The distinct reasons of a table's verdicts, in order of the marks, most frequent first."""
+    """The distinct reasons, by verdict in the order of `MARKS`, most frequent first."""
     grouped: dict[tuple[str, str], list[Row]] = {}
     for row in rows(verdicts[verdicts["verdict"] != REPRODUCED.verdict]):
         grouped.setdefault((row["verdict"], row["reason"]), []).append(row)
@@ -99,7 +98,7 @@ def reasons(verdicts: pd.DataFrame) -> list[Reason]:
 
 
 def _where(cells: list[Row]) -> str:
-    """The one cell, or the methods of several."""
+    """The cell, or the methods of several cells."""
     if len(cells) == 1:
         return claim_place(cells[0])
     labels = distinct(name(row) for row in cells)
@@ -108,18 +107,23 @@ def _where(cells: list[Row]) -> str:
 
 
 def name(row: Row) -> str:
-    """What a verdict is about, as the paper prints it: a method, or two and what is made of them."""
+    """The claim's subject: the paper's label or, without a label, `method`."""
     return str(row["label"] or method(row))
 
 
 def method(row: Row) -> str:
-    """The method of a verdict, or the two of a difference or ratio: "edsr - vdsr"."""
+    """The claim's method, or both methods of a difference or ratio: "edsr - vdsr"."""
     return " ".join(filter(None, (row["method"], row["operation"], row["other"])))
 
 
 def claim_place(row: Row) -> str:
-    """Where a claim stands in its table: "SRCNN, foreman, Set14 x3, PSNR (Y)"."""
+    """The subject and setting of a claim: "SRCNN, foreman, Set14 x3, PSNR (Y)"."""
+    return ", ".join(filter(None, (name(row), setting(row))))
+
+
+def setting(row: Row) -> str:
+    """The image, dataset, scale and quantity of a claim: "foreman, Set14 x3, PSNR (Y)"."""
     image = row["image"] or ("average" if row["dataset"] else "")
     on = f"{row['dataset']} {scale_name(row['scale'])}".strip()
-    what = quantities.quantity(row["quantity"]).name
-    return ", ".join(part for part in (name(row), image, on, what) if part)
+    measure = quantities.quantity(row["quantity"]).name
+    return ", ".join(part for part in (image, on, measure) if part)

@@ -1,4 +1,4 @@
-"""The whole page: every section of the folder, in order, in one self-contained HTML file."""
+"""The page: all sections of the folder, in order, as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from reports.tables import Tables, clean
 from reports.template import fill
 
 SECTIONS = Path(__file__).parent / "sections"
-"""The folder that is the registry of sections."""
+"""The registry of sections: each file in this folder is a section."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One section of the page, or why it could not be made."""
+    """A section of the page, or the reason why the section failed."""
 
     name: str
-    """Its file's name: the section's anchor on the page."""
+    """The file's name without .py; also the section's anchor on the page."""
 
     title: str
     order: float
+    """Sections are sorted by this number, smallest first."""
     html: str
+    """Empty for a section with nothing to show."""
     error: str = ""
-    """One line; empty where all went well."""
+    """The exception in one line; empty if there was none."""
 
 
 def render(
@@ -41,11 +43,20 @@ def render(
     trainings: pd.DataFrame,
     known: Mapping[str, Quantity],
 ) -> str:
-    """The whole page: HTML that loads nothing from anywhere.
+    """The page as HTML that loads no other file. The same tables give the same bytes.
 
-    The tables and the `known` quantities are those of `reports.tables.clean`.
+    A section that fails does not stop the page: the page shows the error in place of the section.
 
-    The same tables give the same bytes.
+    Args:
+        title: the page's heading.
+        results: columns `bench.result.COLUMNS`.
+        verdicts: columns `bench.result.VERDICT_COLUMNS`.
+        runs: columns `bench.result.RUN_COLUMNS`.
+        trainings: columns `bench.result.TRAINING_COLUMNS`.
+        known: quantities by name.
+
+    Raises:
+        ValueError: a table has rows but lacks a column.
     """
     tables = clean(results, verdicts, runs, trainings, known)
     made = [_section(name, tables) for name in names()]
@@ -54,12 +65,13 @@ def render(
 
 
 def names() -> list[str]:
-    """Names of the sections there are, sorted; nothing is imported."""
+    """The names of all sections, sorted. No section is imported."""
     return sorted(path.stem for path in SECTIONS.glob("*.py") if not path.stem.startswith("_"))
 
 
 def _section(name: str, tables: Tables) -> Section:
-    """One section made; whatever goes wrong in its file becomes its error."""
+    """The section of a file. Any exception of the file becomes the section's error."""
+    # A section that cannot be read has no title and order: it stands last, under its file's name.
     title, order = name, float("inf")
     try:
         module = _load(name)
@@ -75,14 +87,15 @@ def _section(name: str, tables: Tables) -> Section:
 
 
 def _load(name: str) -> ModuleType:
-    """The section's file as a module; by path, so that the folder alone decides what there is."""
+    """A section's file as a module."""
+    # Loaded by path and not by name, so that the folder alone decides which sections exist.
     spec = importlib.util.spec_from_file_location(
         f"reports.section_files.{name}", SECTIONS / f"{name}.py"
     )
     if spec is None or spec.loader is None:
         raise ImportError(f"{name}.py is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # A dataclass looks its own module up while it is defined.
+    # A dataclass looks up its own module in sys.modules while the class is being defined.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module

@@ -1,4 +1,4 @@
-"""Accuracy against cost as pictures: the Pareto front, and one panel of it as inline SVG."""
+"""Accuracy against cost: the Pareto front, and a plot of methods as inline SVG."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from reports.labels import RADIUS, Spot, shortened
 from reports.quantities import significant
 
 _STRIP = 0.125
-"""Width of the strip for methods that cost nothing."""
+"""Width of the strip for methods of cost 0, as a fraction of the panel."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A method where accuracy is drawn against cost."""
+    """A method in a plot of accuracy against cost."""
 
     label: str
     cost: float
@@ -30,10 +30,15 @@ class Point:
 
 
 def pareto(cost: Sequence[float], quality: Sequence[float]) -> list[bool]:
-    """Whether each method is on the Pareto front: nothing is as good and as cheap, and better.
+    """Whether each method is on the Pareto front.
 
-    Lower cost and higher quality are better. Methods of equal cost and quality do not dominate
-    each other. One whose cost or quality is NaN is never on the front.
+    Lower cost and higher quality are better. A method is on the front if no other method is at
+    least as good in both and better in one. Methods of equal cost and quality do not dominate each
+    other.
+
+    Args:
+        cost: a value per method. A method whose value is NaN is never on the front.
+        quality: a value per method, NaN as for `cost`.
 
     >>> pareto([1, 2, 3], [30.0, 29.0, 31.0])
     [True, False, True]
@@ -51,12 +56,18 @@ def trade_off_panel(
 ) -> str:
     """Quality (up) against cost (right, logarithmic) as inline SVG.
 
-    The front is a line with filled markers, dominated methods are hollow. Methods that cost
-    nothing stand in a strip of their own, left of the axis, at 0. `name` keeps the ids of several
-    panels on one page apart. Colours are the page's CSS variables.
+    A line and filled markers show the Pareto front; dominated methods are hollow. Methods of cost
+    0 stand in a separate strip left of the axis. Colours are the page's CSS variables.
+
+    Args:
+        points: at least one, all finite.
+        name: prefix of the SVG's ids; no two panels of a page may share a name.
+        title: the panel's heading.
+        x_label: the cost and its unit.
+        y_label: the quality and its unit.
 
     Raises:
-        ValueError: there is no point, or one is not a finite number.
+        ValueError: no point was given, or a point has a cost or quality that is not finite.
     """
     if not points or not all(math.isfinite(p.cost) and math.isfinite(p.quality) for p in points):
         raise ValueError(f"panel {name!r} needs points of finite cost and quality: {points}")
@@ -68,7 +79,7 @@ def trade_off_panel(
 
 
 def trade_off_in_words(points: Sequence[Point], title: str, x_label: str, y_label: str) -> str:
-    """What a panel shows, in words."""
+    """A panel's content as text, for readers who cannot see the plot."""
     listed = [
         f"{shortened(p.label)} at {significant(p.cost, 4)}, {significant(p.quality, 4)}"
         f"{' (on the Pareto front)' if on_front else ''}"
@@ -78,13 +89,18 @@ def trade_off_in_words(points: Sequence[Point], title: str, x_label: str, y_labe
 
 
 _LABEL_SHARE = 0.17
-"""The width of a tick's label as a share of the axis."""
+"""Width of a tick's label, as a fraction of the axis."""
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """At most six round numbers from low to high: decades, or 1, 2, 5 where few of those fit.
+    """At most six round numbers from low to high, for a logarithmic axis.
 
-    None is so near to the one before it that their labels would touch.
+    Powers of ten; if fewer than three fit, also their multiples by 2 and 5, then by all digits.
+    Ticks whose labels would touch are left out.
+
+    Args:
+        low: above 0.
+        high: above `low`.
 
     >>> ticks(0.02, 30)
     [0.1, 1.0, 10.0]
@@ -132,35 +148,44 @@ def _drawn(points: Sequence[Point], title: str, x_label: str, y_label: str) -> F
 
 
 def _zero(figure: Figure, axes: Axes) -> Axes:
-    """The strip left of the axis; on a logarithmic axis there is no 0."""
+    """The axes of the strip for cost 0."""
+    # A logarithmic axis has no 0. The strip shares the axis of quality with the plot.
     zero = figure.add_axes((LEFT, BOTTOM, _STRIP - 0.02, TOP - BOTTOM), sharey=axes)
     zero.set(xlim=(-1, 1), xticks=[0], xticklabels=["0"])
     return zero
 
 
 def _limit(axes: Axes, points: Sequence[Point]) -> None:
-    """The limits, with room around the outermost points."""
+    """Set the limits, with room around the outermost points."""
     axes.set_xscale("log")
+    # Where every method costs 0 the axis stays empty, but it needs limits.
     paid = [p.cost for p in points if p.cost > 0] or [1.0]
+    # The margins are factors. At least 1.6, so that labels fit beside a single cost.
     room = max((max(paid) / min(paid)) ** 0.1, 1.6)
     low, high = min(paid) / room, max(paid) * room
-    # The first label would otherwise run into the strip's 0.
+    # 5 % of the axis stay without a tick, or the first label would touch the strip's 0.
     marks = ticks(low * (high / low) ** 0.05, high) if any(p.cost > 0 for p in points) else []
     axes.set_xlim(low, high)
     axes.set_xticks(marks, [significant(mark, 1) for mark in marks])
     axes.xaxis.set_minor_locator(NullLocator())
     worst, best = min(p.quality for p in points), max(p.quality for p in points)
+    # Methods of equal quality still get an axis, 0.1 high.
     margin = max(0.12 * (best - worst), 0.05)
     axes.set_ylim(worst - margin, best + margin)
 
 
 def _spot(axes: Axes, x: float, y: float) -> Spot:
+    """The position on the panel, in points, of a point in data coordinates."""
     across, up = axes.transData.transform((x, y))
     return float(across), float(up)
 
 
 def _line(figure: Figure, points: Sequence[Point], spots: Sequence[Spot]) -> list[Spot]:
-    """Draw the front through the methods that cost something; gives its corners."""
+    """Draw the Pareto front through the methods with a cost above 0.
+
+    Returns:
+        The front's corners in points.
+    """
     line = sorted(
         spot
         for point, spot, on_front in zip(points, spots, _front(points), strict=True)
@@ -172,6 +197,7 @@ def _line(figure: Figure, points: Sequence[Point], spots: Sequence[Spot]) -> lis
 
 
 def _mark(figure: Figure, points: Sequence[Point], spots: Sequence[Spot]) -> None:
+    """Draw a marker for each method: filled on the front, else hollow."""
     for (x, y), on_front in zip(spots, _front(points), strict=True):
         figure.add_artist(
             Line2D(

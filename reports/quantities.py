@@ -1,4 +1,4 @@
-"""How a quantity is called, and how its values are written."""
+"""Names of quantities and digits of their values, as tables show them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from bench.result import metric_and_channel
 
 UNMEASURED = "\N{EN DASH}"
-"""Stands where a value was not measured; the page never says nan."""
+"""Stands for a value that was not measured. The page never says nan."""
 
 _SUFFIXES = {"K": 1e3, "M": 1e6, "G": 1e9}
-"""Of counts as papers print them."""
+"""Suffixes of counts in papers (1.5M parameters), and their factors."""
 
 MINUS = "\N{MINUS SIGN}"
 
 
 @dataclass(frozen=True)
 class Wording:
-    """The words and digits of one quantity."""
+    """The name and the number of digits with which a quantity is shown."""
 
     name: str
-    """As a heading: "PSNR (Y)"."""
+    """Without unit: "PSNR (Y)"."""
 
     decimals: int | None = None
-    """Digits after the point; None where significant figures count instead."""
+    """Digits after the point; None to use `figures` instead."""
 
     figures: int = 4
-    """Significant figures, where the decimals are not fixed."""
+    """Significant figures."""
 
 
 COSTS = {
@@ -50,11 +50,20 @@ COSTS = {
     "roofline_fraction": Wording("share of the roofline", figures=2),
     "device_memory": Wording("peak memory of the device"),
 }
-"""In the order in which a table shows them."""
+"""Wordings of costs by quantity, in the order of a table's columns."""
+
+
+def cost_position(key: str) -> int:
+    """Sort key for a table's columns: the quantity's index in `COSTS`; all others come last.
+
+    >>> sorted(["joules", "seconds", "parameters"], key=cost_position)
+    ['parameters', 'seconds', 'joules']
+    """
+    return list(COSTS).index(key) if key in COSTS else len(COSTS)
 
 
 def quantity(key: str) -> Wording:
-    """The quantity of that name; one that nobody described is shown under its own name.
+    """The wording of a quantity. A quantity without a wording is shown under its own name.
 
     >>> quantity("psnr_y").name, quantity("colour_error").name
     ('PSNR (Y)', 'colour error')
@@ -75,11 +84,12 @@ def heading(key: str, unit: str) -> str:
     ('PSNR (Y), dB', 'SSIM (Y)')
     """
     name = quantity(key).name
+    # The quantity "seconds" says its unit already.
     return f"{name}, {unit}" if unit and unit != name and unit != "s" else name
 
 
 def written(key: str, value: float) -> str:
-    """A value with the digits that a table shows.
+    """A value with the digits that a table shows; `UNMEASURED` for NaN.
 
     >>> written("psnr_y", 36.3449), written("ssim_y", 0.95421), written("parameters", 8129.0)
     ('36.34', '0.9542', '8,129')
@@ -89,12 +99,17 @@ def written(key: str, value: float) -> str:
     known = quantity(key)
     if known.decimals is None or math.isinf(value):
         digits = significant(value, known.figures)
+        # Trailing zeros of a time are measured digits; those of a count say nothing.
         return digits if key.startswith("seconds") else trimmed(digits)
     return fixed(value, known.decimals)
 
 
 def spread(value: str, width: float) -> str:
-    """A spread, as fine as the value that it stands beside; finer where that would make it 0.
+    """A spread with as many decimals as the value, or one significant figure if that shows 0.
+
+    Args:
+        value: the value's digits.
+        width: the spread, in the value's unit.
 
     >>> spread("1.25", 0.0361), spread("0.00118", 0.000001)
     ('0.04', '0.000001')
@@ -104,7 +119,7 @@ def spread(value: str, width: float) -> str:
 
 
 def exact(key: str, value: float, unit: str = "") -> str:
-    """A value with more digits than a table shows, and its unit: for a tooltip.
+    """A value with its unit and more digits than a table shows, for a tooltip.
 
     >>> exact("psnr_y", 36.34491, "dB"), exact("ssim_y", 0.9542137)
     ('36.3449 dB', '0.954214')
@@ -117,7 +132,7 @@ def exact(key: str, value: float, unit: str = "") -> str:
 
 
 def fixed(value: float, decimals: int) -> str:
-    """A number with that many decimals, a true minus sign and commas between thousands.
+    """A number with a fixed number of decimals, a minus sign (not a hyphen) and thousands commas.
 
     >>> fixed(40729.6, 2), fixed(-0.001, 2)
     ('40,729.60', '0.00')
@@ -125,25 +140,27 @@ def fixed(value: float, decimals: int) -> str:
     if math.isinf(value):
         return "\N{INFINITY}" if value > 0 else f"{MINUS}\N{INFINITY}"
     text = f"{value:,.{decimals}f}"
+    # A small negative number rounds to -0.00; zero has no sign.
     return text.replace("-", MINUS) if float(text.replace(",", "")) else text.removeprefix("-")
 
 
 def significant(value: float, figures: int) -> str:
-    """A number with that many significant figures, or more where its whole part has more.
+    """A number with `figures` significant figures, never in exponent form.
 
-    Never in exponent form.
+    All digits before the point are shown, even if there are more.
 
     >>> significant(0.0321284, 4), significant(612.591, 4), significant(40729600, 4)
     ('0.03213', '612.6', '40,729,600')
     """
     if not value or math.isinf(value):
         return fixed(value, 0)
+    # Round first: 9.9999 with four figures is 10.00, one power of ten larger.
     magnitude = math.floor(math.log10(abs(float(f"{value:.{figures - 1}e}"))))
     return fixed(value, max(0, figures - 1 - magnitude))
 
 
 def tolerance(value: float) -> str:
-    """A tolerance, without idle zeros.
+    """A tolerance without trailing zeros.
 
     >>> tolerance(0.005), tolerance(0.00005)
     ('±0.005', '±0.00005')
@@ -154,7 +171,9 @@ def tolerance(value: float) -> str:
 
 
 def trimmed(digits: str) -> str:
-    """A number without idle zeros: those of an exact count say nothing about its precision.
+    """A number without trailing zeros after the point.
+
+    For exact counts, where trailing zeros say nothing about precision.
 
     >>> trimmed("0.03000"), trimmed("300")
     ('0.03', '300')
@@ -163,7 +182,7 @@ def trimmed(digits: str) -> str:
 
 
 def signed(value: float, decimals: int) -> str:
-    """A difference with its sign.
+    """A difference with its sign; none for a difference that rounds to 0.
 
     >>> signed(0.05, 3), signed(0.0, 3)
     ('+0.050', '0.000')
@@ -173,10 +192,15 @@ def signed(value: float, decimals: int) -> str:
 
 
 def like_printed(printed: str, key: str, value: float) -> str:
-    """A measured value with as many decimals as the paper prints.
+    """A measured value with as many decimals as the printed value.
 
-    Where that would leave fewer than two significant figures (0.01 s beside a printed 7.0), it
-    is written as in any other table.
+    If fewer than two significant figures would remain (0.01 s beside a printed 7.0), the value is
+    written as in any other table.
+
+    Args:
+        printed: the paper's digits.
+        key: the quantity.
+        value: the measured value; NaN gives `UNMEASURED`.
 
     >>> like_printed("36.34", "psnr_y", 36.3449), like_printed("7.0", "seconds", 0.0123)
     ('36.34', '0.0123')
@@ -186,6 +210,7 @@ def like_printed(printed: str, key: str, value: float) -> str:
     if math.isnan(value):
         return UNMEASURED
     if printed[-1:] in _SUFFIXES:
+        # 1.5M: the value is written in millions too, with one decimal.
         return like_printed(printed[:-1], key, value / _SUFFIXES[printed[-1]]) + printed[-1]
     decimals = decimals_of(printed)
     too_few = 0 < abs(value) < 10 ** (1 - decimals)
@@ -193,10 +218,11 @@ def like_printed(printed: str, key: str, value: float) -> str:
 
 
 def decimals_of(printed: str) -> int:
-    """How many decimals a printed number has.
+    """The number of decimals of a printed number.
 
     >>> decimals_of("36.34"), decimals_of("8,032"), decimals_of("0.9542*")
     (2, 0, 4)
     """
     fraction = printed.partition(".")[2]
+    # A footnote mark may follow the digits.
     return len(fraction) - len(fraction.lstrip("0123456789"))

@@ -1,4 +1,4 @@
-"""Cells of measured values: PSNR and SSIM side by side, the best and second marked."""
+"""Cells of measured values: PSNR and SSIM together, the best and second-best marked."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Score:
 
     text: str
     exact: str
-    """All its digits and its unit, or why there is no value: the tooltip."""
+    """The tooltip: more digits and the unit, or the reason why no value was measured."""
     spread: str = ""
     rank: str = ""
-    """`best`, `second` or nothing."""
+    """`best`, `second` or ''."""
 
 
 Place: TypeAlias = tuple[str, str, str, int, str, str, str]
@@ -31,12 +31,12 @@ Place: TypeAlias = tuple[str, str, str, int, str, str, str]
 
 
 def index(results: pd.DataFrame) -> dict[Place, Row]:
-    """Rows of results by their place; of one protocol and machine, so no two share a place."""
+    """Rows of results by place. All rows must have the same protocol and machine."""
     return {result_place(row): row for row in rows(results)}
 
 
 def result_place(row: Row) -> Place:
-    """Where a result stands within one protocol."""
+    """The place of a result within one protocol and machine."""
     return (
         row["method"],
         row["weights"],
@@ -49,7 +49,7 @@ def result_place(row: Row) -> Place:
 
 
 def pairs(keys: Iterable[str]) -> list[tuple[str, ...]]:
-    """Quantities that share a cell: PSNR and SSIM of one channel; others stand alone.
+    """Quantities grouped by cell: PSNR and SSIM of the same channel share one cell.
 
     >>> pairs(["ssim_y", "psnr_y", "psnr_rgb", "blur"])
     [('psnr_y', 'ssim_y'), ('psnr_rgb',), ('blur',)]
@@ -65,14 +65,15 @@ def pairs(keys: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def ranks(key: str, values: Sequence[float], better: str) -> list[str]:
-    """`best`, `second` or '' for each value, as a reader of the printed digits would rank them.
+    """`best`, `second` or '' for each value, ranked by the printed digits.
 
-    Nothing is marked unless there are two different values to compare.
+    Values that print the same digits share a rank. With fewer than two different values nothing is
+    marked.
 
     Args:
         key: the quantity.
-        values: NaN where there is none.
-        better: `higher`, `lower`, or '' where neither is better.
+        values: NaN for a value that was not measured.
+        better: `higher` or `lower`; '' marks nothing.
 
     >>> ranks("psnr_y", [33.66, 36.341, 36.344, 35.78], "higher")
     ['', 'best', 'best', 'second']
@@ -89,7 +90,13 @@ def ranks(key: str, values: Sequence[float], better: str) -> list[str]:
 
 
 def score(key: str, row: Row | None, rank: str = "") -> Score:
-    """What a cell shows of a result; a cell nobody measured says so."""
+    """A result as a cell shows it.
+
+    Args:
+        key: the quantity.
+        row: None if the value was never asked for; a row without a value has the reason as note.
+        rank: `best`, `second` or ''.
+    """
     if row is None:
         return Score(quantities.UNMEASURED, "not measured")
     if math.isnan(row["value"]):
@@ -100,15 +107,28 @@ def score(key: str, row: Row | None, rank: str = "") -> Score:
 
 
 def ranked(key: str, found: Sequence[Row | None]) -> list[Score]:
-    """Scores that compete with each other: one quantity, one dataset, several methods."""
+    """Scores of several methods, ranked against each other.
+
+    Args:
+        key: the quantity.
+        found: a row per method, all of the same dataset, scale and protocol; None where a method
+            was not measured.
+    """
     values = [math.nan if row is None else row["value"] for row in found]
+    # All rows are of one quantity, so any of them says which way is better.
     better = next((row["better"] for row in found if row is not None), "")
     marked = zip(found, ranks(key, values, better), strict=True)
     return [score(key, row, rank) for row, rank in marked]
 
 
 def cells(columns: Iterable[Sequence[Score]]) -> list[list[Score]]:
-    """Scores of several quantities side by side; one dash where none of them was measured."""
+    """Scores of several quantities side by side, a cell per method.
+
+    A cell in which nothing was measured shows one dash instead of several.
+
+    Args:
+        columns: for each quantity, a score per method.
+    """
     made = []
     for cell in zip(*columns, strict=True):
         measured = any(score.text != quantities.UNMEASURED for score in cell)
@@ -117,7 +137,7 @@ def cells(columns: Iterable[Sequence[Score]]) -> list[list[Score]]:
 
 
 def title(keys: Iterable[str], units: dict[str, str]) -> str:
-    """What a table's cells hold: "PSNR (Y), dB / SSIM (Y)"."""
+    """The title of a table by the content of its cells: "PSNR (Y), dB / SSIM (Y)"."""
     return " / ".join(quantities.heading(key, units.get(key, "")) for key in keys)
 
 
@@ -128,15 +148,17 @@ def units(results: pd.DataFrame) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Gap:
-    """Why values are missing."""
+    """A reason for missing values."""
 
     reason: str
     count: int
+    """The number of missing values."""
     methods: str
+    """The methods concerned, separated by commas."""
 
 
 def gaps(results: pd.DataFrame) -> list[Gap]:
-    """The distinct reasons for values that could not be measured, most frequent first."""
+    """The reasons for values that could not be measured, most frequent first."""
     grouped: dict[str, list[Row]] = {}
     for row in rows(results[results["value"].isna()]):
         grouped.setdefault(row["note"] or "no reason given", []).append(row)

@@ -1,10 +1,10 @@
-"""The four tables that a page is made of, cleaned so that a section meets no surprises."""
+"""The page's four tables: results, verdicts, runs and trainings, checked and typed."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args, get_type_hints
 
 import pandas as pd
 
@@ -15,37 +15,44 @@ from bench.result import (
     VERDICT_COLUMNS,
     Cell,
     Quantity,
+    Result,
+    VerdictRow,
 )
 
 Row: TypeAlias = dict[str, Any]
 """One row of a table, by column name."""
 
 Method: TypeAlias = tuple[str, str, str]
-"""A method, its weights and how it was run: one row or column of most tables."""
+"""Method, weights and inference: a row or column of most tables."""
 
 NAMES_A_VALUE = [*Cell._fields, "machine"]
-"""The columns that name a measured value; `machine` is empty unless the value belongs to one."""
-
-_RESULT_NUMBERS = ("value", "spread")
-_VERDICT_NUMBERS = ("claimed", "measured", "difference", "tolerance")
+"""The columns that identify a measured value. `machine` is '' unless the value depends on it."""
 
 
 @dataclass(frozen=True)
 class Tables:
-    """Results, verdicts, runs and trainings: everything that a section may show.
+    """Everything that a section may show.
 
-    Text columns hold strings ('' where there is none), `scale` an int (0 where there is none),
-    numbers floats (NaN where there is none). Results have two more columns: `machine`, what a time
-    was measured on, '' for a quantity that is the same everywhere; and `better`, `higher` or
-    `lower`, '' where neither is better. Runs and trainings are in
-    long form, a row a fact; a training is known by the hash of the weights that it ended with, and
-    by the method, weights and scale that results call them.
+    Text columns hold strings, `scale` holds integers, other numbers are floats. A missing value is
+    '' in a text column, 0 in `scale` and NaN elsewhere.
     """
 
     results: pd.DataFrame
+    """`bench.result.COLUMNS` and two more.
+
+    `machine`: where the value was measured; '' for a quantity that is the same on every machine.
+    `better`: `higher` or `lower`; '' if neither is better.
+    """
     verdicts: pd.DataFrame
+    """`bench.result.VERDICT_COLUMNS`."""
     runs: pd.DataFrame
+    """Long form, a row per fact of a run."""
     trainings: pd.DataFrame
+    """Long form, a row per fact of a training.
+
+    A training is identified by the SHA-256 of its final weights, and by their method, weights and
+    scale in results.
+    """
 
 
 def clean(
@@ -62,14 +69,14 @@ def clean(
         verdicts: columns `bench.result.VERDICT_COLUMNS`.
         runs: columns `bench.result.RUN_COLUMNS`.
         trainings: columns `bench.result.TRAINING_COLUMNS`.
-        known: the quantities by name. Values of a cost that is not among them are kept apart by
-            machine.
+        known: quantities by name. Values of an unknown cost are kept apart by machine. An unknown
+            quantity is not ranked.
 
     Raises:
-        ValueError: a table that has rows lacks a column.
+        ValueError: a table has rows but lacks a column.
     """
     tidy_runs = _tidy("runs", runs, RUN_COLUMNS, ())
-    tidy_results = _tidy("results", results, COLUMNS, _RESULT_NUMBERS)
+    tidy_results = _tidy("results", results, COLUMNS, _numbers(Result))
     machines = machine_names(tidy_runs)
     tidy_results["machine"] = [
         machines.get(run, run) if _is_of_machine(known.get(quantity), dataset) else ""
@@ -78,13 +85,16 @@ def clean(
         )
     ]
     tidy_results["better"] = [_better(known.get(name)) for name in tidy_results["quantity"]]
-    tidy_verdicts = _tidy("verdicts", verdicts, VERDICT_COLUMNS, _VERDICT_NUMBERS)
+    tidy_verdicts = _tidy("verdicts", verdicts, VERDICT_COLUMNS, _numbers(VerdictRow))
     tidy_trainings = _tidy("trainings", trainings, TRAINING_COLUMNS, ())
     return Tables(tidy_results, tidy_verdicts, tidy_runs, tidy_trainings)
 
 
 def _is_of_machine(quantity: Quantity | None, dataset: str) -> bool:
-    return quantity.of_machine if quantity is not None else not dataset
+    """Whether a value depends on the machine."""
+    # An unknown quantity without a dataset is a cost and may be a time. Two machines' times must
+    # not share a cell, where the later would hide the earlier.
+    return False
 
 
 def _better(quantity: Quantity | None) -> str:
@@ -93,9 +103,17 @@ def _better(quantity: Quantity | None) -> str:
     return "higher" if quantity.higher_is_better else "lower"
 
 
+def _numbers(schema: type[Result | VerdictRow]) -> tuple[str, ...]:
+    """The columns of a table that hold floats, by the types of the schema."""
+    hints = get_type_hints(schema)
+    return tuple(name for name, hint in hints.items() if float in (hint, *get_args(hint)))
+
+
 def _tidy(
     name: str, table: pd.DataFrame, columns: tuple[str, ...], numbers: tuple[str, ...]
 ) -> pd.DataFrame:
+    """A table with exactly these columns, each of its type."""
+    # A table without rows may lack columns too: an empty DataFrame has none.
     missing = [column for column in columns if column not in table.columns]
     if missing and len(table):
         raise ValueError(
@@ -114,11 +132,12 @@ def _typed(column: pd.Series[Any], numbers: tuple[str, ...]) -> pd.Series[Any]:
 
 
 def _text(column: pd.Series[Any]) -> pd.Series[Any]:
+    # As objects: pandas' own string types differ between versions.
     return column.astype(object).where(column.notna(), "").map(str).astype(object)
 
 
 def machine_names(runs: pd.DataFrame) -> dict[str, str]:
-    """What each run's times were measured on: the device and, on a processor, its threads."""
+    """The machine of each run. A run whose facts do not say is named after itself."""
     names = {}
     for run, rows in runs.groupby("run", sort=False):
         facts = dict(zip(rows["key"], rows["value"], strict=True))
@@ -127,7 +146,7 @@ def machine_names(runs: pd.DataFrame) -> dict[str, str]:
 
 
 def machine_name(facts: dict[str, str]) -> str:
-    """What a run's facts call its machine; '' where they do not say.
+    """The device of a run and, for a processor, the number of threads; '' if the facts lack both.
 
     >>> machine_name({"device": "cpu", "processor": "EPYC 9654", "threads": "16"})
     'EPYC 9654, 16 threads'
@@ -144,14 +163,16 @@ def machine_name(facts: dict[str, str]) -> str:
 
 
 def rows(table: pd.DataFrame) -> Iterator[Row]:
-    """A table's rows as dictionaries, in order."""
+    """The rows of a table as dictionaries, in order."""
     yield from ({str(k): v for k, v in row.items()} for row in table.to_dict("records"))
 
 
 def latest(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a cell: the last that was measured or, where none was, the last that says why."""
+    """A row per cell: the last measured value, else the last row that says why there is none."""
+    # Measured rows sort last, so a later failure does not hide an earlier value.
     ranked = results.assign(_measured=results["value"].notna())
-    ranked = ranked.sort_values("_measured", kind="stable").drop_duplicates(NAMES_A_VALUE, keep="last")
+    ranked = ranked.sort_values("_measured", kind="stable")
+    ranked = ranked.drop_duplicates(NAMES_A_VALUE, keep="last")
     return ranked.sort_index().drop(columns="_measured")
 
 
@@ -165,10 +186,10 @@ def distinct(values: Iterable[Hashable]) -> list[Any]:
 
 
 def methods(table: pd.DataFrame) -> list[Method]:
-    """The methods with their weights, and how they were run, in order of appearance."""
+    """The distinct methods with weights and inference, in order of appearance."""
     return distinct(zip(table["method"], table["weights"], table["inference"], strict=True))
 
 
 def scale_name(scale: int) -> str:
-    """A scale as papers write it, a multiplication sign before it; nothing where there is none."""
+    """A scale with a multiplication sign before the number, as in papers; '' for scale 0."""
     return f"\N{MULTIPLICATION SIGN}{scale}" if scale else ""

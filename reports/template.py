@@ -1,4 +1,4 @@
-"""Filling the page's templates; every value is escaped on its way in."""
+"""Filling HTML templates. Every value is escaped, except where a template says `safe`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parent / "templates"
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(FOLDER),
     autoescape=True,
+    # A misspelt name in a template raises an error; by default the text would be empty.
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
@@ -21,5 +22,5 @@ _ENVIRONMENT.globals["UNMEASURED"] = quantities.UNMEASURED
 
 
 def fill(name: str, **values: object) -> str:
-    """The template `name`.html.j2 with these values: HTML."""
+    """HTML: the template `name`.html.j2 filled with the values."""
     return _ENVIRONMENT.get_template(f"{name}.html.j2").render(values)

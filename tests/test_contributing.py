@@ -50,7 +50,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _command(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; from bench import cli; sys.exit(cli.status({list(arguments)!r}))"
+    code = f"import sys; from bench.cli import main; sys.exit(main.status({list(arguments)!r}))"
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=checkout,

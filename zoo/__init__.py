@@ -1,12 +1,12 @@
-"""What turns LR into SR: every method by its name.
+"""Super-resolution methods by name: list the names, check a name, load a method.
 
-A method is a file of this folder, a file of the user's own (`./mine.py`), or an installed module
-under the entry-point group `sisrbench.methods`. Each holds two things:
+A method is a file in this folder, a file of the user's own (`./mine.py`), or an installed module
+under the entry-point group `sisrbench.methods`. The file defines two names:
 
     NAMES = ("my-method",)            # a literal: names are listed without importing the file
-    def method(name: str) -> Method:  # the card of one of them
+    def method(name: str) -> Method:  # describes the method of that name
 
-Any name with a trailing `+` is that method's geometric self-ensemble.
+A trailing `+` after any name selects the geometric self-ensemble of the method.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ ENTRY_POINTS = "sisrbench.methods"
 
 
 def _names_in(path: Path) -> tuple[str, ...]:
-    """The literal NAMES of a file, () without one; the file's own name where it does not parse."""
+    """The literal NAMES of a file; () without NAMES, the file's stem if NAMES cannot be read."""
     return _parsed_names(path, path.stat().st_mtime_ns)
 
 
 @lru_cache
 def _parsed_names(path: Path, _: int) -> tuple[str, ...]:
-    """The names in a file that was last changed then."""
+    """The literal NAMES of a file, cached by path and modification time in ns."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
+        # A broken file keeps a name, so that `load` can report the error of that file alone.
         return (path.stem,)
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(
@@ -64,7 +65,7 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 
 def names() -> list[str]:
-    """Names of all methods, sorted; none of their files is imported."""
+    """Names of all methods, sorted. No method's file is imported."""
     return sorted({*_files(), *_entry_points()})
 
 
@@ -73,11 +74,15 @@ def _is_file(name: str) -> bool:
 
 
 def split(spec: str) -> tuple[str, dict[str, str], str]:
-    """`NAME[+][:KEY=VALUE,...][@WEIGHTS]` as (name, settings, weights).
+    """(name, settings, weights) of `NAME[+][:KEY=VALUE,...][@WEIGHTS]`; weights '' if absent.
+
+    Raises:
+        InputError: a setting without `=`.
 
     >>> split("srcnn-9-1-5:n1=32,n2=16@none")
     ('srcnn-9-1-5', {'n1': '32', 'n2': '16'}, 'none')
     """
+    # A path may itself contain ':' or '@', so a file name ends at '.py' and not before.
     file = re.match(r".*?\.py\+?(?=$|[:@])", spec)
     rest = spec[file.end() :] if file else spec
     head, _, weights = rest.partition("@")
@@ -93,10 +98,10 @@ def split(spec: str) -> tuple[str, dict[str, str], str]:
 
 
 def require(spec: str) -> None:
-    """Refuse a name that is no method's; no method's file is imported, nor torch.
+    """Refuse a name that no method has. Imports neither the method's file nor torch.
 
     Raises:
-        InputError: no such method, no such file, or settings that are not KEY=VALUE.
+        InputError: an unknown method, a missing file, or settings that are not KEY=VALUE.
     """
     name, _, _ = split(spec)
     known = names()
@@ -109,23 +114,27 @@ def require(spec: str) -> None:
 
 
 def _base(name: str, known: list[str]) -> str:
-    """The method that a name's self-ensemble is made of; the name itself where it is none."""
+    """The name without the `+` of a self-ensemble; unchanged without a `+`."""
+    # A plug-in's own name may end in '+', so known names are left whole.
     return name.removesuffix("+") if name not in known else name
 
 
 def load(spec: str) -> tuple[Method, str]:
-    """The method of `NAME[+][:KEY=VALUE,...][@WEIGHTS]`, and what stands behind the `@`, or ''.
+    """(method, weights) of `NAME[+][:KEY=VALUE,...][@WEIGHTS]`.
+
+    Returns:
+        The method with its settings applied, and the text after the `@` ('' if there is none).
 
     Raises:
-        InputError: no such method, a file that does not import or keep the contract, or a
-            setting that the method does not have.
+        InputError: an unknown method, a file that does not import or does not keep the contract,
+            or a setting that the method does not have.
     """
     name, settings, weights = split(spec)
     known = names()
     base = _base(name, known)
     method = _find(base, known)
     if base != name:
-        from zoo.ensemble import self_ensemble
+        from zoo.ensemble import self_ensemble  # imports torch, which listing names must not
 
         method = self_ensemble(method)
     return method.with_settings(settings), weights
@@ -140,7 +149,7 @@ def _find(name: str, known: list[str]) -> Method:
         method = _card(_import_file(path), path.stem if path.stem in offered else offered[0], path)
         if method.name in known:
             raise InputError(
-                f"{path} calls itself {method.name!r}, which is a method already; rename it"
+                f"{path} calls itself {method.name!r}, which is a method already; rename yours"
             )
         return method
     files, points = _files(), _entry_points()
@@ -157,21 +166,25 @@ def _import(module: str, path: Path) -> ModuleType:
     try:
         return importlib.import_module(module)
     except Exception as error:
-        raise InputError(f"{path} does not import: {one_line(error)}; mend the file") from error
+        raise InputError(f"{path} does not import: {one_line(error)}; fix the file") from error
 
 
 class _Source(SourceFileLoader):
-    """Compiles what the file holds now: kept bytecode is told apart by whole seconds only."""
+    """Loader that compiles the file's current text and ignores cached bytecode.
+
+    Cached bytecode is compared by modification time in whole seconds, so two edits within one
+    second would run the older code.
+    """
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
-        """The file's code."""
+        """The compiled code of the file."""
         code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
         return code
 
 
 def _import_file(path: Path) -> ModuleType:
     unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    name = f"sisrbench_{path.stem}_{unique}"
+    name = f"sisrbench_{path.stem}_{unique}"  # two files called mine.py are two modules
     loader = _Source(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None:
@@ -182,12 +195,12 @@ def _import_file(path: Path) -> ModuleType:
         loader.exec_module(module)
     except Exception as error:
         del sys.modules[spec.name]
-        raise InputError(f"{path} does not import: {one_line(error)}; mend the file") from error
+        raise InputError(f"{path} does not import: {one_line(error)}; fix the file") from error
     return module
 
 
 def _card(module: ModuleType, name: str, path: Path) -> Method:
-    from zoo.resample import KERNELS
+    from zoo.resample import KERNELS  # imports torch, which listing names must not
 
     function = getattr(module, "method", None)
     if not callable(function):
@@ -195,7 +208,9 @@ def _card(module: ModuleType, name: str, path: Path) -> Method:
     try:
         card = function(name)
     except Exception as error:
-        raise InputError(f"{path}: method({name!r}) raised {one_line(error)}; mend it") from error
+        raise InputError(
+            f"{path}: method({name!r}) raised {one_line(error)}; fix the function"
+        ) from error
     if not isinstance(card, Method):
         raise InputError(
             f"{path}: method({name!r}) gave a {type(card).__name__}; expected a zoo.method.Method"
@@ -206,9 +221,9 @@ def _card(module: ModuleType, name: str, path: Path) -> Method:
         (card.kernel, tuple(KERNELS)),
     ):
         if value not in allowed:
-            raise InputError(f"{path}: the card says {value!r}; expected one of {allowed}")
+            raise InputError(f"{path}: the Method has {value!r}; expected one of {allowed}")
     if not re.fullmatch(r"[\w.+-]+", card.name):
         raise InputError(
-            f"{path}: {card.name!r} is no name; take letters, digits, and any of _ . + -"
+            f"{path}: {card.name!r} is not a valid name; use letters, digits, and any of _ . + -"
         )
     return replace(card, source=path)

@@ -1,14 +1,18 @@
-"""K-SVD, GR, ANR, A+, NE+LLE and NE+NNLS: what interpolation lacks, patch by patch.
+"""K-SVD, GR, ANR, A+, NE+LLE and NE+NNLS: HR detail predicted patch by patch.
 
 Zeyde, Elad, Protter: On Single Image Scale-Up Using Sparse-Representations, Curves and Surfaces
 2010 (K-SVD). Timofte, De Smet, Van Gool: Anchored Neighborhood Regression for Fast Example-Based
 Super-Resolution, ICCV 2013 (GR, ANR, and the neighbour embeddings on the same dictionary), and
-A+: Adjusted Anchored Neighborhood Regression for Fast Super-Resolution, ACCV 2014. NE+LLE is of
-Chang, Yeung, Xiong, CVPR 2004; NE+NNLS of Bevilacqua et al., BMVC 2012.
+A+: Adjusted Anchored Neighborhood Regression for Fast Super-Resolution, ACCV 2014. NE+LLE is by
+Chang, Yeung, Xiong, CVPR 2004; NE+NNLS by Bevilacqua et al., BMVC 2012.
 
-All share one pipeline, `Patches`: interpolated luma; gradients and PCA, which are one convolution;
-the HR part that a patch lacks, which is where they differ; the mean of overlapping patches. Pixels
-that no patch covers, a border of one LR pixel, stay interpolated.
+All share the pipeline `Patches`:
+
+1. features of each patch of interpolated luma: gradients and PCA, as a single convolution;
+2. the HR detail that each patch lacks, predicted from the features; only this step differs;
+3. the mean of overlapping patches, added to interpolated luma.
+
+No patch covers the outermost LR pixels, so a border of s HR pixels stays interpolated.
 """
 
 from __future__ import annotations
@@ -81,11 +85,12 @@ _LEARNED = {
     ("k-svd", 3): "5208569f461683ab34cf3cd77ae1068a6f1d9c4f27d32455fd355cf6132415e0",
     ("k-svd", 4): "c7a5cde2e7ac336c53f6accfe15e7849bd2741e94e5988cef3f1928452602f27",
 }
-"""SHA-256 of the weights in `weights/`, which this project learned from T91."""
+"""SHA-256 of the weights in `weights/`, which this project learned from T91, by (owner, scale)."""
 
 
 _FEATURES = {2: 28, 3: 30, 4: 30}
-"""Components that keep 99.9 % of the energy of gradients, by scale; as published."""
+"""Number of features of a patch by scale: PCA components that keep 99.9 % of the gradients' energy,
+as in the published dictionaries."""
 
 
 _ATOMS = frozenset(("features", "low", "high"))
@@ -95,21 +100,24 @@ _COMPACT = frozenset(("features", "anchors", "regressors", "step"))
 
 
 _MEAN_WORK = MeanWork(steps=18, slots=10)
-"""Of the weights of a patch: means over Set5 x3 with the published dictionary."""
+"""Work of `solve` for the NE+NNLS weights of a patch: mean over Set5 x3, published dictionary."""
 
 
 _FLAT = 1e-4
-"""Features of flat patches stay below: 0 but for the rounding of single precision."""
+"""Bound on the features of a flat patch, which are 0 up to rounding in float32."""
 
 
-_BLOCK, _BLOCKS = 16, 256  # patches that share a regressor; blocks multiplied at once
+_BLOCK, _BLOCKS = 16, 256  # patches in a block of a single regressor; blocks multiplied at once
 
 
 _CHUNK = 1024  # patches compared with all atoms at once: 4 MiB, which stays in a core's cache
 
 
 class Patches(nn.Module):
-    """The pipeline; `missing` says how a method differs."""
+    """The shared pipeline. A subclass defines `missing`, the prediction of HR detail.
+
+    State: `features` (d, 1, 5s, 5s), the convolution that computes the d features of a patch.
+    """
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -118,7 +126,7 @@ class Patches(nn.Module):
         self.features = nn.Parameter(torch.randn(_FEATURES[scale], 1, side, side) / side)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of interpolated luma, (N, 1, H, W) in [0, 1]: the same shape.
+        """SR (N, 1, H, W) of interpolated luma x, (N, 1, H, W) in [0, 1].
 
         Raises:
             InputError: the image holds no patch.
@@ -127,30 +135,47 @@ class Patches(nn.Module):
         height, width = x.shape[-2:]
         rows, columns = height // s, width // s
         refuse_without_patch(rows, columns)
+        # (N, d, rows - 4, columns - 4): a feature vector for each patch
         described = conv2d(x[..., : rows * s, : columns * s], self.features, stride=s)
         number, length, down, along = described.shape
-        vectors = described.permute(0, 2, 3, 1).reshape(-1, length)
-        # of a flat patch rounding alone is left, of which nothing may be made
+        vectors = described.permute(0, 2, 3, 1).reshape(-1, length)  # (patches, d)
+        # The features of a flat patch are only rounding errors, which must not become detail.
         vectors = torch.where(vectors.abs().amax(1, keepdim=True) <= _FLAT, 0, vectors)
+        # (N, rows - 4, columns - 4, 9 s^2)
         patches = self.missing(vectors).reshape(number, down, along, (PATCH * s) ** 2)
-        out = x.clone()
+        out = x.clone()  # (N, 1, H, W)
         out[..., s : (rows - 1) * s, s : (columns - 1) * s] += average_overlapping(patches, s)
         return out
 
     def receptive_field_proxy(self) -> nn.Module:
-        """A network that looks as far: 3 LR pixels to each side, on the grid of LR."""
+        """A convolutional network with the receptive field of this module.
+
+        Maps (N, 1, H, W) to (N, 1, H, W) for H, W that are multiples of s. An output pixel depends
+        on 3 LR pixels to each side, on the grid of LR. The receptive field of `forward` itself
+        cannot be traced, because `forward` makes a list of patches.
+        """
         s = self.scale
         return nn.Sequential(
             nn.Conv2d(1, 1, WINDOW * s, s), nn.ConvTranspose2d(1, 1, PATCH * s, s), nn.ZeroPad2d(s)
         )
 
     def missing(self, described: Tensor) -> Tensor:
-        """What interpolation lacks in patches of features (N, d): (N, 9 s^2), in blocks."""
+        """HR minus interpolated LR in N patches, predicted from the features.
+
+        Args:
+            described: features, (N, d).
+
+        Returns:
+            (N, 9 s^2), values in the block order of `average_overlapping`.
+        """
         raise NotImplementedError
 
 
 class Dictionary(Patches):
-    """Coupled atoms: features `low` of unit length, and what HR has beyond interpolation."""
+    """Sparse or local coding over K coupled atoms; a subclass defines `code`.
+
+    State: `low` (K, d), LR features of unit length; `high` (K, 9 s^2), HR minus interpolated LR.
+    """
 
     chunk = _CHUNK
 
@@ -161,7 +186,7 @@ class Dictionary(Patches):
         self.high = nn.Parameter(torch.randn(atoms, (PATCH * scale) ** 2) / PATCH / scale)
 
     def missing(self, described: Tensor) -> Tensor:
-        """Atoms' HR parts, weighted as the features are best made of their LR parts."""
+        """(N, 9 s^2): sums of HR atoms with the weights that `code` gives for features (N, d)."""
         return torch.cat([self._combined(part) for part in torch.split(described, self.chunk)])
 
     def _combined(self, described: Tensor) -> Tensor:
@@ -169,7 +194,7 @@ class Dictionary(Patches):
         return embedding_bag(index, self.high, per_sample_weights=weight, mode="sum")
 
     def code(self, described: Tensor) -> tuple[Tensor, Tensor]:
-        """Which atoms make features (N, d), and how much of each: (N, n) both."""
+        """Indices (N, n) and weights (N, n) of the n atoms that represent features (N, d)."""
         raise NotImplementedError
 
 
@@ -179,48 +204,59 @@ class OrthogonalMatchingPursuit(Dictionary):
     def __init__(self, scale: int, atoms: int, sparsity: int) -> None:
         super().__init__(scale, atoms)
         if sparsity > atoms:
-            raise InputError(f"{sparsity} of {atoms} atoms; give as many atoms, or less sparsity")
+            raise InputError(
+                f"sparsity {sparsity} exceeds the {atoms} atoms of the dictionary; give at least "
+                f"{sparsity} atoms, or a lower sparsity"
+            )
         self.sparsity = sparsity
 
     def code(self, described: Tensor) -> tuple[Tensor, Tensor]:
-        """Orthogonal matching pursuit (Zeyde et al. 2010, section 3.3)."""
+        """Indices and weights, (N, sparsity) each, of features (N, d).
+
+        By orthogonal matching pursuit (Zeyde et al. 2010, section 3.3).
+        """
         return matching_pursuit(described, self.low, self.sparsity)
 
 
 class NeighbourEmbedding(Dictionary):
-    """The atoms that correlate most, of either sign, and weights for them."""
+    """Coding over the atoms with the largest absolute correlation; `weigh` gives the weights."""
 
     def __init__(self, scale: int, atoms: int, neighbours: int) -> None:
         super().__init__(scale, atoms)
         if neighbours > atoms:
             raise InputError(
-                f"{neighbours} neighbours of {atoms} atoms; give as many atoms, or fewer neighbours"
+                f"{neighbours} neighbours exceed the {atoms} atoms of the dictionary; give at "
+                f"least {neighbours} atoms, or fewer neighbours"
             )
         self.neighbours = neighbours
 
     def code(self, described: Tensor) -> tuple[Tensor, Tensor]:
-        """The `neighbours` of each patch, and `weigh`'s weights."""
-        likeness = (described @ self.low.T).abs_()
+        """Indices and weights, (N, neighbours) each, of features (N, d)."""
+        likeness = (described @ self.low.T).abs_()  # (N, K)
         index = likeness.topk(self.neighbours, dim=1).indices
+        # torch's Cholesky factorisation has no half-precision version
         wide = torch.float64 if described.dtype == torch.float64 else torch.float32
         weight = self.weigh(described.to(wide), self.low[index].to(wide))
         return index, weight.to(described.dtype)
 
     def weigh(self, described: Tensor, near: Tensor) -> Tensor:
-        """Weights (N, n) of neighbours (N, n, d) for features (N, d)."""
+        """Weights (N, n) of the neighbours `near`, (N, n, d), that represent features (N, d)."""
         raise NotImplementedError
 
 
 class LocallyLinear(NeighbourEmbedding):
-    """NE+LLE: weights of sum 1 that reconstruct the features best."""
+    """NE+LLE: least-squares weights with sum 1."""
 
     def weigh(self, described: Tensor, near: Tensor) -> Tensor:
-        """Chang et al. 2004, eq. 2 to 4, regularised by 1e-4 of the trace as in ANR's program.
+        """Weights (N, n) of neighbours (N, n, d) for features (N, d), with sum 1.
 
-        A flat patch gets none: weights of sum 1 would give it texture.
+        A flat patch gets weights of 0, because weights with sum 1 would give the patch texture.
+
+        Source: Chang et al. 2004, eq. 2 to 4. The Gram matrix is regularised by 1e-4 of its trace,
+        as in ANR's program.
         """
-        away = near - described[:, None]
-        gram = away @ away.mT
+        away = near - described[:, None]  # (N, n, d)
+        gram = away @ away.mT  # (N, n, n)
         trace = gram.diagonal(dim1=1, dim2=2).sum(1)
         gram = gram + 1e-4 * torch.diag_embed(trace[:, None].expand(-1, near.shape[1]))
         factor = torch.linalg.cholesky_ex(gram)[0]
@@ -231,18 +267,21 @@ class LocallyLinear(NeighbourEmbedding):
 
 
 class Nonnegative(NeighbourEmbedding):
-    """NE+NNLS: weights of at least 0 that reconstruct the features best."""
+    """NE+NNLS: least-squares weights >= 0."""
 
-    chunk = 4 * _CHUNK  # its many small steps gain more by this than the cache loses
+    chunk = 4 * _CHUNK  # large batches save more in the solver's many small steps than cache costs
 
     def weigh(self, described: Tensor, near: Tensor) -> Tensor:
-        """Bevilacqua et al. 2012, eq. 4."""
+        """Weights (N, n) >= 0 of neighbours (N, n, d) for features (N, d).
+
+        Source: Bevilacqua et al. 2012, eq. 4.
+        """
         linear = (near @ described[:, :, None])[..., 0]
         return solve(near @ near.mT, linear, mean_work=_MEAN_WORK)
 
 
 class Regression(Patches):
-    """GR: one matrix for all patches."""
+    """GR: a single regressor for all patches. State: `regressor` (d, 9 s^2)."""
 
     def __init__(self, scale: int) -> None:
         super().__init__(scale)
@@ -250,12 +289,15 @@ class Regression(Patches):
         self.regressor = nn.Parameter(torch.randn(shape) / PATCH / scale)
 
     def missing(self, described: Tensor) -> Tensor:
-        """Features times the regressor (Timofte et al. 2013, eq. 6)."""
+        """(N, 9 s^2): features (N, d) times the regressor (Timofte et al. 2013, eq. 6)."""
         return described @ self.regressor
 
 
 class AnchoredRegression(Patches):
-    """ANR and A+: the matrix of the anchor that correlates most with the features."""
+    """ANR and A+: each patch uses the regressor of the anchor with the largest correlation.
+
+    State: `anchors` (K, d), of unit length; `regressors` (K, d, 9 s^2).
+    """
 
     def __init__(self, scale: int, atoms: int) -> None:
         super().__init__(scale)
@@ -265,31 +307,36 @@ class AnchoredRegression(Patches):
         self.regressors = nn.Parameter(torch.randn(atoms, length, size) / PATCH / scale)
 
     def missing(self, described: Tensor) -> Tensor:
-        """Features times their anchor's regressor (Timofte et al. 2013, section 3.2)."""
+        """(N, 9 s^2): features (N, d), each times the regressor of its anchor.
+
+        Source: Timofte et al. 2013, section 3.2.
+        """
         anchor = torch.cat([self.nearest(part) for part in torch.split(described, _CHUNK)])
-        if described.is_meta:  # without values, one regressor stands in: as many products
+        if described.is_meta:  # no values, so no anchors: any regressor costs as many multiplies
             return described @ self.regressors[0]
         return self._by_anchor(described, anchor)
 
     def nearest(self, described: Tensor) -> Tensor:
-        """Number of the anchor of each patch, (N,): by the absolute correlation.
+        """Index (N,) of the anchor with the largest absolute correlation to features (N, d).
 
-        Features and their negative differ in the sign of what is missing, so they share an anchor.
+        Negated features have the negated HR detail, so both share an anchor.
         """
         return (described @ self.anchors.T).abs_().argmax(1)
 
     def _by_anchor(self, described: Tensor, anchor: Tensor) -> Tensor:
-        """Patches of one anchor side by side, in blocks filled up with zeros.
+        """HR detail (N, 9 s^2) of features (N, d) whose anchors are `anchor`, (N,).
 
-        So each regressor is read once a block, not once a patch.
+        Patches are sorted by anchor into blocks of `_BLOCK` rows, padded with zeros. A regressor is
+        then read from memory once per block, not once per patch.
         """
         number = torch.bincount(anchor, minlength=len(self.anchors))
         blocks = (number + _BLOCK - 1) // _BLOCK
+        # rows of padding before the patches of each anchor, (K,)
         gaps = (blocks.cumsum(0) - blocks) * _BLOCK - (number.cumsum(0) - number)
         ordered, order = anchor.sort()
         place = torch.arange(len(anchor), device=anchor.device) + gaps[ordered]
-        place = torch.empty_like(place).index_copy_(0, order, place)
-        of = torch.repeat_interleave(blocks)
+        place = torch.empty_like(place).index_copy_(0, order, place)  # row of each patch, (N,)
+        of = torch.repeat_interleave(blocks)  # anchor of each block
         length = described.shape[1]
         filled = described.new_zeros(len(of) * _BLOCK, length).index_copy(0, place, described)
         filled = filled.reshape(len(of), _BLOCK, length)
@@ -300,7 +347,14 @@ class AnchoredRegression(Patches):
 
 # Published dictionaries
 def dictionary(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`features`, `low` and `high` of the authors' `conf` struct, in float64.
+    """State dict of a `Dictionary`, in float64, from the authors' `conf` struct.
+
+    Args:
+        arrays: struct `conf` of the authors' `.mat` with `V_pca` (36 s^2, d), `dict_lores` (d, K),
+            `dict_hires` (9 s^2, K) and `scale`. The returned layout is accepted, too.
+
+    Returns:
+        `features` (d, 1, 5s, 5s), `low` (K, d), `high` (K, 9 s^2).
 
     Raises:
         InputError: another layout.
@@ -311,8 +365,8 @@ def dictionary(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
         if not fits or low.shape[1] != len(features):
             shapes = ", ".join(str(tuple(part.shape)) for part in (features, low, high))
             raise InputError(
-                f"not a dictionary: features, low, high of {shapes}; expected (d, 1, 5s, 5s), "
-                "(K, d), (K, 9 s^2)"
+                f"not a dictionary: features, low, high have shapes {shapes}; expected "
+                "(d, 1, 5s, 5s), (K, d), (K, 9 s^2)"
             )
         return {name: tensor.double() for name, tensor in arrays.items()}
     conf = arrays.get("conf")
@@ -328,8 +382,9 @@ def dictionary(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     size = (PATCH * s) ** 2
     if s < 2 or components.shape[0] != 4 * size or high.shape != (size, low.shape[1]):
         raise InputError(
-            f"not the authors' dictionary: V_pca, dict_lores, dict_hires of {components.shape}, "
-            f"{low.shape}, {high.shape} at x{s}"
+            f"not the authors' dictionary: V_pca, dict_lores, dict_hires have shapes "
+            f"{components.shape}, {low.shape}, {high.shape} at x{s}; expected (36 s^2, d), "
+            "(d, K), (9 s^2, K)"
         )
     kernels = torch.from_numpy(components).T @ gradient_operator(s)
     return {
@@ -340,14 +395,18 @@ def dictionary(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _global(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    """GR's weights from a dictionary."""
+    """State dict of GR: `features` (d, 1, 5s, 5s) and `regressor` (d, 9 s^2) of a dictionary."""
     atoms = dictionary(arrays)
     regressor = global_regressor(atoms["low"], atoms["high"])
     return {"features": atoms["features"], "regressor": regressor}
 
 
 def _anchored(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    """ANR's weights from a dictionary."""
+    """State dict of ANR from a dictionary.
+
+    Returns:
+        `features` (d, 1, 5s, 5s), `anchors` (K, d), `regressors` (K, d, 9 s^2).
+    """
     atoms = dictionary(arrays)
     regressors = neighbourhood_regressors(atoms["low"], atoms["high"])
     return {"features": atoms["features"], "anchors": atoms["low"], "regressors": regressors}
@@ -355,24 +414,34 @@ def _anchored(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
 
 # Weights in the package
 def compact(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights in a quarter of their size or half: floats of 16 bits, regressors of 8.
+    """Weights in half or a quarter of their size: 16-bit floats, 8-bit regressors.
 
-    Each regressor is whole numbers of -127 to 127 times a `step` of its own. Features stay as they
-    are: their taps sum to 0, which a flat image would show.
+    A regressor is stored as integers from -127 to 127 times its own `step`. Features keep their
+    dtype: the taps of a feature sum to 0, and rounding them would give a flat image texture.
+
+    Args:
+        state: state dict of a `Dictionary` or of an `AnchoredRegression`.
+
+    Returns:
+        The same names and shapes. If `state` has regressors (K, d, 9 s^2), they are int8, and
+        `step` (K,) is added.
     """
     small = {name: tensor.half() for name, tensor in state.items()} | {
         "features": state["features"]
     }
     if "regressors" in state:
         regressors = state["regressors"]
-        step = (regressors.abs().amax((1, 2)) / 127).float()
+        step = (regressors.abs().amax((1, 2)) / 127).float()  # (K,)
         small["step"] = step
         small["regressors"] = (regressors / step[:, None, None]).round().to(torch.int8)
     return small
 
 
 def _whole(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A+'s weights from what `compact` made of them.
+    """State dict of A+, float32, from the layout of `compact`.
+
+    Returns:
+        `features` (d, 1, 5s, 5s), `anchors` (K, d), `regressors` (K, d, 9 s^2).
 
     Raises:
         InputError: another layout, or shapes that do not fit each other.
@@ -385,40 +454,40 @@ def _whole(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     step, regressors = arrays["step"], arrays["regressors"]
     if step.dim() != 1 or regressors.dim() != 3 or len(step) != len(regressors):
         raise InputError(
-            f"not compact weights of A+: regressors of {tuple(regressors.shape)} with steps of "
-            f"{tuple(step.shape)}; expected (K, d, p) with (K,)"
+            f"not compact weights of A+: regressors have shape {tuple(regressors.shape)}, step "
+            f"{tuple(step.shape)}; expected (K, d, p) and (K,)"
         )
     whole = {name: arrays[name].float() for name in ("features", "anchors")}
     return {**whole, "regressors": regressors.float() * step[:, None, None].float()}
 
 
-# Cards
+# Methods and recipes
 _DICTIONARY = {
-    "step": 2,  # LR pixels between patches, so that K-SVD is quick, as the authors'
+    "step": 2,  # LR pixels between patches: a sparse grid makes K-SVD quick, as in their program
     "features": _FEATURES,
-    "sparsity": 3,
-    "iterations": 20,
+    "sparsity": 3,  # atoms in the code of a patch
+    "iterations": 20,  # of K-SVD
 }
 
 
 _REGRESSORS = {
     **_DICTIONARY,
-    "levels": 12,
-    "ratio": 0.98,
+    "levels": 12,  # sizes of each image in the pyramid
+    "ratio": 0.98,  # size of a level relative to the level before
     "samples": 5_000_000,
-    "neighbours": 2048,
-    "penalty": 0.1,
-    "weak": 0.1,  # features shorter than this, in [0, 1], leave their HR patch as it is
+    "neighbours": 2048,  # samples per regressor
+    "penalty": 0.1,  # of ridge regression
+    "weak": 0.1,  # features shorter than this (images in [0, 1]) do not scale their HR patch
 }
 
 
 def _learn_global(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
-    """GR's weights, from the dictionary that the inputs starts from or learns."""
+    """State dict of GR (shapes as in `_global`), from the start weights or a learned dictionary."""
     return _global(inputs.start or (yield from learn_dictionary(inputs)))
 
 
 def _learn_anchored(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
-    """ANR's weights, from the dictionary that the inputs starts from or learns."""
+    """State dict of ANR (shapes as in `_anchored`), from the start weights or a new dictionary."""
     return _anchored(inputs.start or (yield from learn_dictionary(inputs)))
 
 
@@ -463,10 +532,10 @@ def _build(name: str, scale: int, settings: Settings) -> nn.Module:
 
 
 def _multiplies(name: str, scale: int, settings: Settings) -> float:
-    """Of a patch, and so of each LR pixel inside an image.
+    """Multiplies per patch, which is per LR pixel away from the border.
 
-    Gradients and PCA are one convolution; then come the search for atoms, their weights, and the
-    regression or the sum of weighted HR parts.
+    The sum of: features (a single convolution), search for atoms, weights of atoms, and the
+    regression or the weighted sum of HR atoms.
     """
     d, size, atoms = _FEATURES[scale], (PATCH * scale) ** 2, int(settings["atoms"])
     features, search, regression = d * (WINDOW * scale) ** 2, d * atoms, d * size
@@ -477,15 +546,16 @@ def _multiplies(name: str, scale: int, settings: Settings) -> float:
     if name == "k-svd":
         return features + int(settings["sparsity"]) * (search + size)
     n = int(settings["neighbours"])
-    if name == "ne-lle":  # the factor of the Gram matrix, and two triangular solves
+    if name == "ne-lle":  # Cholesky factor of the Gram matrix, and two triangular solves
         weights = (n**3 - n) // 6 + n * (n - 1)
-    else:  # correlations with the neighbours; what a step does to the inverse, and to them
+    else:  # correlations with the neighbours; per step, updates of inverse and correlations
         weights = n * d + _MEAN_WORK.steps * _MEAN_WORK.slots * (_MEAN_WORK.slots + n)
     return features + search + n * n * d + weights + n * size
 
 
 def _weights(name: str) -> Iterator[Weights]:
-    """What there is for a method: learned here, and published."""
+    """Weights of a method: learned by this project, then published by the authors."""
+    # GR, ANR, NE+LLE and NE+NNLS are converted from the dictionary of K-SVD
     owner = "a-plus" if name == "a-plus" else "k-svd"
     for scale in _FEATURES:
         if (owner, scale) in _LEARNED:
@@ -507,7 +577,7 @@ def _weights(name: str) -> Iterator[Weights]:
 
 
 def method(name: str) -> Method:
-    """The card of one of NAMES."""
+    """The `Method` of a name in NAMES."""
     is_dictionary = _LEARN[name] is learn_dictionary
     convert, layout = _CONVERT.get(name, (dictionary, frozenset()))
     return Method(

@@ -2,10 +2,11 @@
 
 Lim, Son, Kim, Nah, Lee: Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW
 2017, section 3 and table 1. Layers are named as in the authors' PyTorch checkpoints, which load
-strictly. Inside, colours are 0 to 255 with the mean of DIV2K taken off, as those weights expect.
+strictly. Inside the networks, RGB is in [0, 255] minus the mean of DIV2K, as the authors' weights
+expect.
 
-The paper is silent about initialisation: PyTorch's default is taken, U(-1, 1)/sqrt(fan in) for
-weights and biases alike, which is also that of Torch7, in which the paper's networks were trained.
+The paper does not state the initialisation. PyTorch's default is used: U(-1, 1)/sqrt(fan in) for
+weights and biases alike. Torch7, in which the paper's networks were trained, has the same default.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ NAMES = ("edsr-baseline", "edsr", "mdsr-baseline", "mdsr")
 _CITATION = (
     "Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW 2017"
 )
-_DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
-_MULTI = (2, 3, 4)
+_DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # R, G, B in [0, 1], as in the authors' code
+_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # sub-pixel factors by scale
+_MULTI = (2, 3, 4)  # scales of MDSR, in the order of `pre_process` and `upsample`
 _SIZES = {  # blocks and features (table 1)
     "edsr-baseline": (16, 64),
     "edsr": (32, 256),
@@ -36,7 +37,7 @@ _SIZES = {  # blocks and features (table 1)
     "mdsr": (80, 64),
 }
 _DATA = ("bsds200", "bsds500-test")
-"""What can be had in place of DIV2K: 400 images that hold a patch at x4."""
+"""Substitute for DIV2K: 400 available images that are large enough for a patch at x4."""
 _CVPRW2017 = Descent(
     patch=48,
     augment="flips and turns",
@@ -87,10 +88,11 @@ _FILES = {
 
 
 class MeanShift(nn.Module):
-    """Takes the mean of DIV2K off, or puts it on: `sign` is -1 or 1.
+    """Subtracts the mean of DIV2K from RGB if `sign` is -1, adds the mean if `sign` is 1.
 
-    The authors' checkpoints hold it as a 1x1 convolution whose weight is the identity. So does
-    the state dict here, but neither is a parameter, and no multiply is spent on the identity.
+    The authors' checkpoints store a 1x1 convolution whose weight is the identity. The state dict
+    here has the same entries. They are buffers, not parameters, and `forward` only adds the bias,
+    so no multiply is spent on the identity.
     """
 
     weight: Tensor
@@ -105,7 +107,7 @@ class MeanShift(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """RGB shifted, (N, 3, h, w) in units of 1/255."""
+        """RGB (N, 3, h, w) plus the shift, in units of 1/255, as x is."""
         return x + self.bias.view(1, 3, 1, 1)
 
 
@@ -120,13 +122,15 @@ def _refuse_other_shifts(
     errors: list[str],
 ) -> None:
     weight, bias = state.get(f"{prefix}weight"), state.get(f"{prefix}bias")
+    # other shapes are reported by load_state_dict itself
     if weight is not None and weight.shape == (3, 3, 1, 1):
         identity = torch.eye(3, dtype=weight.dtype, device=weight.device).view(3, 3, 1, 1)
         if not torch.equal(weight, identity):
             errors.append(
                 f"{prefix}weight mixes or scales colours; expected the identity: give a "
-                "checkpoint whose mean shift is a shift alone"
+                "checkpoint whose mean shift only shifts"
             )
+    # 255 times the mean is above 100; a bias of at most 1 means that RGB was in [0, 1]
     if bias is not None and 0 < bias.abs().max() <= 1:
         errors.append(
             f"{prefix}bias is at most 1, so its colours are 0 to 1; expected 0 to 255: give a "
@@ -135,7 +139,10 @@ def _refuse_other_shifts(
 
 
 class ResBlock(nn.Module):
-    """Convolution, ReLU, convolution, scaled and added to the input; none after (figure 2c)."""
+    """Convolution, ReLU, convolution, scaled and added to the input (figure 2c).
+
+    No activation follows the addition.
+    """
 
     def __init__(self, features: int, kernel: int, residual_scale: float) -> None:
         super().__init__()
@@ -147,15 +154,15 @@ class ResBlock(nn.Module):
         self.residual_scale = residual_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same shape as x, (N, features, h, w)."""
+        """Features (N, features, h, w) from features x of the same shape."""
         return torch.add(x, self.body(x), alpha=self.residual_scale)
 
 
 class EDSR(nn.Module):
-    """The single-scale network (section 3.2, figure 3); no activation outside the blocks.
+    """The single-scale network (section 3.2, figure 3), without activations outside the blocks.
 
     Raises:
-        InputError: a scale that sub-pixel stages of x2 or x3 do not make.
+        InputError: a scale that sub-pixel stages of x2 or x3 cannot reach.
     """
 
     def __init__(self, scale: int, *, blocks: int, features: int, residual_scale: float) -> None:
@@ -169,7 +176,7 @@ class EDSR(nn.Module):
         self.add_mean = MeanShift(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of RGB, (N, 3, h, w) in [0, 1]: (N, 3, scale*h, scale*w)."""
+        """SR (N, 3, scale*h, scale*w) of RGB x, (N, 3, h, w) in [0, 1]."""
         shallow = self.head(self.sub_mean(x * 255))  # (N, features, h, w)
         deep = shallow + self.body(shallow)
         out: Tensor = self.add_mean(self.tail(deep)) / 255  # (N, 3, scale*h, scale*w)
@@ -177,13 +184,14 @@ class EDSR(nn.Module):
 
 
 class MDSR(nn.Module):
-    """The multi-scale network: one body between heads and tails for x2, x3 and x4 (section 3.3).
+    """The multi-scale network for x2, x3 and x4 (section 3.3).
 
-    `forward` takes the path of one scale; the others' layers are neither run nor trained then,
-    as in section 4.2. `select` changes it.
+    Each scale has its own pre-processing and upsampler; all other layers are shared. `forward` runs
+    the layers of the current scale only. The layers of the other scales are then neither run nor
+    trained, as in section 4.2. `select` changes the current scale.
 
     Raises:
-        InputError: another scale.
+        InputError: a scale other than 2, 3 and 4.
     """
 
     def __init__(self, scale: int, *, blocks: int, features: int) -> None:
@@ -200,7 +208,7 @@ class MDSR(nn.Module):
         self.add_mean = MeanShift(1)
 
     def select(self, scale: int) -> None:
-        """Take the path of this scale from now on.
+        """Make `scale` the current scale of `forward`.
 
         Raises:
             InputError: a scale other than 2, 3 and 4.
@@ -210,7 +218,7 @@ class MDSR(nn.Module):
         self._path = _MULTI.index(scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of RGB, (N, 3, h, w) in [0, 1]: (N, 3, scale*h, scale*w)."""
+        """SR (N, 3, scale*h, scale*w) of RGB x, (N, 3, h, w) in [0, 1]; see `select`."""
         shallow = self.pre_process[self._path](self.head(self.sub_mean(x * 255)))
         deep = shallow + self.body(shallow)  # (N, features, h, w)
         large = self.upsample[self._path](deep)  # (N, features, scale*h, scale*w)
@@ -219,23 +227,27 @@ class MDSR(nn.Module):
 
 
 def from_x2(state: Mapping[str, Tensor], network: EDSR) -> dict[str, Tensor]:
-    """The state dict from which a network of another scale starts: a trained x2's (section 3.2).
+    """Initial state dict of an EDSR at another scale, from a trained x2 network (section 3.2).
 
-    Everything is taken from the x2 network but the upsampler, `tail.0`, which stays as `network`
-    has drawn it. The paper does not say what becomes of it. The authors' Torch code, in which
-    the paper's networks were trained, draws it anew; their PyTorch port keeps it at x4 as far as
-    it fits.
+    All layers come from the x2 network, except the upsampler `tail.0`, which keeps the
+    initialisation of `network`. The paper does not say how the upsampler starts. The authors' Torch
+    code, in which the paper's networks were trained, draws a new upsampler. Their PyTorch port at
+    x4 keeps the x2 weights that fit.
 
     Args:
-        state: state dict of an EDSR at x2, of the same blocks and features.
-        network: the fresh one; it is read, not changed.
+        state: state dict of an EDSR at x2 with the same blocks and features.
+        network: fresh network of the scale to train; not changed.
+
+    Returns:
+        Every key of `network`, with the shapes of `network`.
 
     Raises:
-        InputError: a key is missing or surplus, or a shape is not that of an x2 network.
+        InputError: a key is missing or surplus, or a shape differs from an x2 network's.
     """
     own = network.state_dict()
     features = own["head.0.weight"].shape[0]
     wanted = {key: value.shape for key, value in own.items() if not key.startswith("tail.0.")}
+    # the upsampler tells x2 from other scales, though its values are not used
     wanted["tail.0.0.weight"] = torch.Size((4 * features, features, 3, 3))
     wanted["tail.0.0.bias"] = torch.Size((4 * features,))
     faults = [
@@ -251,7 +263,7 @@ def from_x2(state: Mapping[str, Tensor], network: EDSR) -> dict[str, Tensor]:
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise InputError(
             f"not an x2 network of the same size: {'; '.join(faults[:3])}{more}; give the state "
-            "dict of one with as many blocks and features"
+            "dict of an EDSR at x2 with as many blocks and features"
         )
     return {key: own[key] if key.startswith("tail.0.") else state[key] for key in own}
 
@@ -275,7 +287,7 @@ def _upsampler(scale: int, features: int) -> nn.Sequential:
 
 
 def _multiplies_between(scale: int, blocks: int, width: int) -> int:
-    """Per LR pixel: first and last convolution, body and upsampler."""
+    """Multiplies per LR pixel of first and last convolution, body and upsampler."""
     total, pixels = (2 * blocks + 1) * 9 * width**2, 1
     for stage in _STAGES[scale]:
         total += 9 * width**2 * stage**2 * pixels
@@ -285,12 +297,15 @@ def _multiplies_between(scale: int, blocks: int, width: int) -> int:
 
 def _start(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     if not isinstance(module, EDSR):
-        raise InputError("only EDSR starts from x2; MDSR learns all scales together")
+        raise InputError("only EDSR starts from x2 weights; MDSR learns all scales together")
     return from_x2(state, module)
 
 
 def _recipes(name: str) -> Iterator[Recipe]:
-    """The paper's, its short ablation, both settings of NTIRE 2017, and one for a processor."""
+    """Recipes: the paper's, its shorter ablation (table 2), NTIRE 2017's unknown track, `short`.
+
+    `short` is small enough to train on a CPU.
+    """
     by_name = {
         "cvprw2017": _CVPRW2017,
         "cvprw2017-table2": replace(_CVPRW2017, updates=300_000),
@@ -319,7 +334,7 @@ def _recipes(name: str) -> Iterator[Recipe]:
 
 
 def method(name: str) -> Method:
-    """The card of EDSR or MDSR, of the paper's size or its baseline's (table 1)."""
+    """The `Method` of EDSR or MDSR, in the full or the baseline size (table 1)."""
     multi = name.startswith("mdsr")
     blocks, features = _SIZES[name]
 
@@ -331,7 +346,7 @@ def method(name: str) -> Method:
 
     def multiplies(scale: int, settings: Settings) -> float:
         width = settings["features"]
-        heads = 4 * 25 * width**2 if multi else 0
+        heads = 4 * 25 * width**2 if multi else 0  # two blocks of two 5x5 convolutions
         return float(heads + _multiplies_between(scale, settings["blocks"], width))
 
     return Method(

@@ -1,4 +1,4 @@
-"""The one error a user can mend, and how it suggests the nearest names."""
+"""InputError, the only error that a user can fix, and the message for an unknown name."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """Something given from outside cannot be used.
+    """Input from the user (an argument, a file, an image) cannot be used.
 
-    Its message is one line that says what was given, what was expected and what to do.
-    The command prints it and exits with status 2; nothing is half-written.
+    The message is a single line: the input as given, the input expected, and the fix.
+    The command prints the message and exits with status 2. No output file is left half-written.
     """
 
 
 def one_line(error: BaseException, longest: int | None = None) -> str:
-    """What another's error says, on one line; its text cut after `longest` characters.
+    """`Type: message` of any exception on one line; the message has at most `longest` characters.
 
     >>> one_line(ValueError("two   words"))
     'ValueError: two words'
@@ -24,12 +24,17 @@ def one_line(error: BaseException, longest: int | None = None) -> str:
 
 
 def unknown(kind: str, given: str, choices: Iterable[str]) -> InputError:
-    """The error for a name that does not exist, nearest names first.
+    """InputError for an unknown name; the message suggests the nearest names, then lists all.
+
+    Args:
+        kind: the noun for the name, for example `method`.
+        given: the unknown name.
+        choices: all valid names.
 
     >>> print(unknown("method", "bicubik", ["nearest", "bicubic"]))
     no method 'bicubik'; did you mean 'bicubic'? choose from: bicubic, nearest
     """
     ordered = sorted(choices)
-    close = get_close_matches(given, ordered, n=3, cutoff=0.5)
+    close = get_close_matches(given, ordered, n=3, cutoff=0.5)  # at most three suggestions
     hint = f" did you mean {' or '.join(map(repr, close))}?" if close else ""
     return InputError(f"no {kind} {given!r};{hint} choose from: {', '.join(ordered)}")

@@ -20,7 +20,7 @@ _LEARNED = {
     3: "1ad2ae506f2930435e1c41202ad4db832946b02d0086cd3fbe0c1c6d37ce28a1",
     4: "1c03c0522a8ca5ed17940d4e19191a081bdfd2fdaee9908f455549fee8a96faf",
 }
-"""SHA-256 of the weights in `weights/`."""
+"""SHA-256 of the weights in `weights/`, which this project trained, by scale."""
 _CVPR2016 = Descent(
     patch=17,
     stride=13,
@@ -57,7 +57,7 @@ _OURS = Descent(
 
 
 class ESPCN(nn.Module):
-    """Two tanh layers and one that gives scale*scale channels per LR pixel (CVPR 2016, eq. 3-4)."""
+    """Two tanh layers, then a layer with scale*scale channels per LR pixel (CVPR 2016, eq. 3-4)."""
 
     def __init__(self, scale: int, n1: int, n2: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class ESPCN(nn.Module):
         self.shuffle = nn.PixelShuffle(scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of luma, (N, 1, h, w) in [0, 1]: (N, 1, scale*h, scale*w)."""
+        """SR (N, 1, scale*h, scale*w) of LR luma x, (N, 1, h, w) in [0, 1]."""
         x = torch.tanh(self.conv1(x))  # (N, n1, h, w)
         x = torch.tanh(self.conv2(x))  # (N, n2, h, w)
         out: Tensor = self.shuffle(self.conv3(x))  # (N, 1, scale*h, scale*w)
@@ -84,7 +84,7 @@ def _multiplies(scale: int, settings: Settings) -> float:
 
 
 def method(name: str) -> Method:
-    """The card of ESPCN; its authors published no weights."""
+    """The `Method` of ESPCN. The authors published no weights; this project ships its own."""
     return Method(
         name=name,
         citation=_CITATION,

@@ -14,7 +14,7 @@ from zoo.recipe import Descent
 
 NAMES = ("fsrcnn",)
 
-_LARGEST = 9  # beyond it the last layer's filters would leave gaps between LR pixels
+_LARGEST = 9  # at larger scales the 9x9 filters of the last layer would not reach every HR pixel
 _SHORT = Descent(
     patch=19,
     draw="places",
@@ -32,11 +32,12 @@ _SLOPE = 0.25  # where a PReLU starts: He et al., Delving Deep into Rectifiers, 
 class FSRCNN(nn.Module):
     """Conv(5, d), Conv(1, s), m times Conv(3, s), Conv(1, d), DeConv(9, 1) (section 3.2).
 
-    A PReLU with one slope a channel follows each convolution, none the last layer. Convolutions
-    start as He et al. draw them for PReLU, the last layer from a normal distribution of standard
-    deviation 0.001, as SRCNN's (section 4.1). The paper does not say where a filter of 9x9 lies
-    over the scale x scale pixels that an LR pixel becomes: here their centres agree, at an even
-    scale to half a pixel.
+    A PReLU with a slope for each channel follows each convolution, but not the last layer.
+    Convolutions have He initialisation for PReLU. The last layer is drawn from a normal
+    distribution of standard deviation 0.001, as in SRCNN (section 4.1).
+
+    The paper does not state the offset between a 9x9 filter and the scale x scale HR pixels of an
+    LR pixel. Here both have the same centre, up to half a pixel at even scales.
 
     Raises:
         InputError: a scale above 9.
@@ -51,7 +52,7 @@ class FSRCNN(nn.Module):
         widths = [(1, d, 5), (d, s, 1), *[(s, s, 3)] * m, (s, d, 1)]
         self.convs = nn.ModuleList(_conv(*width) for width in widths)
         self.slopes = nn.ModuleList(nn.PReLU(after, _SLOPE) for _, after, _ in widths)
-        padding = 4 - (scale - 1) // 2
+        padding = 4 - (scale - 1) // 2  # centres each 9x9 filter on its scale x scale HR pixels
         self.deconv = nn.ConvTranspose2d(
             d, 1, 9, stride=scale, padding=padding, output_padding=scale + 2 * padding - 9
         )
@@ -60,9 +61,9 @@ class FSRCNN(nn.Module):
             nn.init.zeros_(self.deconv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of luma, (N, 1, h, w) in [0, 1]: (N, 1, scale*h, scale*w)."""
+        """SR (N, 1, scale*h, scale*w) of LR luma x, (N, 1, h, w) in [0, 1]."""
         for conv, slope in zip(self.convs, self.slopes, strict=True):
-            x = slope(conv(x))
+            x = slope(conv(x))  # (N, d or s, h, w)
         out: Tensor = self.deconv(x)  # (N, 1, scale*h, scale*w)
         return out
 
@@ -81,11 +82,11 @@ def _build(scale: int, settings: Settings) -> nn.Module:
 
 def _multiplies(scale: int, settings: Settings) -> float:
     d, s, m = settings["d"], settings["s"], settings["m"]
-    return float(25 * d + 2 * d * s + m * 9 * s**2 + 81 * d)  # the last: per pixel of its input
+    return float(25 * d + 2 * d * s + m * 9 * s**2 + 81 * d)  # last: per LR pixel
 
 
 def method(name: str) -> Method:
-    """The card of FSRCNN; its authors' weights are not known here."""
+    """The `Method` of FSRCNN; this project knows of no published weights."""
     return Method(
         name=name,
         citation="Dong et al., Accelerating the Super-Resolution Convolutional Neural Network, "

@@ -1,8 +1,7 @@
 """Nearest, bilinear, bicubic and Lanczos-3 interpolation.
 
-Interpolating is the protocol's work, since papers differ in its edge rule, its rounding and its
-clipping. These methods are therefore nothing but their kernel: they return what the protocol
-has interpolated.
+Papers differ in edge rule, rounding and clipping, so the protocol does the interpolation. These
+methods only name the kernel and return the interpolated image (N, C, H, W) unchanged.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ def _identity(scale: int, settings: Settings) -> nn.Module:
 
 
 def _no_multiplies(scale: int, settings: Settings) -> float:
-    return 0.0
+    return 0.0  # the protocol's interpolation is no cost of the method
 
 
 def method(name: str) -> Method:
-    """The card of one kernel."""
+    """The `Method` of an interpolation kernel."""
     return Method(
         name=name,
         citation=_CITATIONS[name],

@@ -1,12 +1,16 @@
-"""MemNet: memory blocks that keep what earlier ones found, on interpolated luma.
+"""MemNet: memory blocks that combine the features of all earlier blocks, on interpolated luma.
 
 Tai, Yang, Liu, Xu: MemNet: A Persistent Memory Network for Image Restoration, ICCV 2017, section
-3. A block recurs `recursions` times over two convolutions, and a gate makes its memory out of all
-of these states and all earlier memories. `memnet` is the paper's M6R6, 80 layers deep, whose
-weights the recursions of a block share. `memnet-laljavid` is the one that Lal & Javid train (Image
-Super-Resolution using Deep Neural Networks, University of Toronto): their "more than 4.75M
-parameters" need weights that are not shared and gates of 3x3, where their text says 1x1.
-`blocks=3,recursions=3` and `blocks=4,recursions=4` give the 23 and 38 layers that they try.
+3. A memory block applies a residual unit of two convolutions `recursions` times. A gate, a
+convolution, combines all states of the block and the memories of all earlier blocks into the
+block's memory.
+
+`memnet` is the paper's M6R6, 80 layers deep; the recursions of a block share weights.
+
+`memnet-laljavid` is the network of Lal & Javid (Image Super-Resolution using Deep Neural Networks,
+University of Toronto). Their text has 1x1 gates, but "more than 4.75M parameters" requires 3x3
+gates and separate weights for each recursion. `blocks=3,recursions=3` and `blocks=4,recursions=4`
+give their networks of 23 and 38 layers.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ _ICCV2017 = Descent(
     silent={"updates": "the authors' solver stops at 2e7, the rate has vanished at 8e5"},
 )
 _EPOCH = 1012
-"""Updates of 128 in which Lal & Javid see their 129,518 patches."""
+"""Updates per epoch of Lal & Javid: 129,518 patches in batches of 128."""
 _LALJAVID2020 = replace(
     _ICCV2017,
     batch=128,
@@ -87,15 +91,17 @@ _SHORT = Descent(
 class MemNet(nn.Module):
     """Feature extraction, memory blocks, reconstruction, and the input added (section 3.1).
 
-    Every convolution is preceded by normalisation and ReLU. Weights start as He et al. draw them
-    for ReLU, biases at 0. Where recursions share convolutions, each still has a normalisation of
-    its own, since their inputs differ in scale; so do the outputs of the multi-supervised
-    network, which share the reconstruction. The paper says neither: this is what the authors'
-    Caffe files do.
+    Batch normalisation and ReLU precede every convolution. Weights have He initialisation for ReLU,
+    biases start at 0.
 
-    Multi-supervised (section 3.3), every memory is reconstructed, and what comes out is their sum
-    with learnt weights. These start at 1/blocks, the plain mean; the paper does not say, and the
-    Caffe files start them at Caffe's default of 1, which makes the sum `blocks` times too bright.
+    Recursions that share convolutions still have separate normalisations, because their inputs
+    differ in scale. The outputs of the multi-supervised network share the reconstruction and have
+    separate normalisations, too. The paper states neither; both follow the authors' Caffe files.
+
+    In the multi-supervised network (section 3.3) every memory is reconstructed to SR, and the
+    output is a weighted sum with learned weights. The weights start at 1/blocks, the plain mean.
+    The paper does not state the start. The Caffe files use Caffe's default of 1, with which the sum
+    is `blocks` times too bright.
     """
 
     def __init__(
@@ -113,13 +119,13 @@ class MemNet(nn.Module):
         self.weights = nn.Parameter(torch.full((blocks,), 1 / blocks)) if multi else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of interpolated luma, (N, 1, H, W) in [0, 1]: the same shape."""
+        """SR (N, 1, H, W) of interpolated luma x, (N, 1, H, W) in [0, 1]."""
         return self.outputs(x)[0]
 
     def outputs(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """SR, and each memory's own SR where the network is multi-supervised, else ().
+        """(SR, SR of each memory), all (N, 1, H, W) as x is, for the loss of section 3.3.
 
-        All are (N, 1, H, W) like x; the loss of section 3.3 takes the latter beside the former.
+        The second is () if the network is not multi-supervised.
         """
         memories = [self.extract(x)]  # B_0, B_1, ...: (N, features, H, W)
         for block in self.blocks:
@@ -135,7 +141,7 @@ class MemNet(nn.Module):
 
 
 class _MemoryBlock(nn.Module):
-    """Recursive unit and gate unit (section 3.2)."""
+    """Recursive unit and gate unit (section 3.2); `longs` is the number of earlier memories."""
 
     def __init__(
         self, recursions: int, features: int, *, longs: int, gate: int, shared: bool
@@ -149,15 +155,16 @@ class _MemoryBlock(nn.Module):
         self.gate = _Unit((recursions + longs) * features, features, gate)
 
     def forward(self, memories: list[Tensor]) -> Tensor:
-        """The block's memory from all earlier ones, each (N, features, H, W)."""
+        """Memory (N, features, H, W) of this block, from all earlier memories of the same shape."""
         state, shorts = memories[-1], []
         for k in range(0, len(self.norms), 2):
             residual = state
             for layer in (k, k + 1):
-                conv = self.convs[layer % len(self.convs)]
+                conv = self.convs[layer % len(self.convs)]  # shared: the same two in turn
                 residual = conv(torch.relu_(self.norms[layer](residual)))
             state = state + residual
             shorts.append(state)
+        # (N, (recursions + longs) * features, H, W) -> (N, features, H, W)
         out: Tensor = self.gate(torch.cat([*shorts, *memories], dim=1))
         return out
 
@@ -196,13 +203,16 @@ def _build(scale: int, settings: Settings) -> nn.Module:
 def _multiplies(scale: int, settings: Settings) -> float:
     blocks, recursions, width = settings["blocks"], settings["recursions"], settings["features"]
     outputs = blocks if settings["supervision"] == "multi" else 1
-    gated = sum(recursions + k for k in range(1, blocks + 1))
+    gated = sum(recursions + k for k in range(1, blocks + 1))  # states that enter all gates
     total = (1 + outputs) * 9 * width + blocks * recursions * 2 * 9 * width**2
     return float(scale**2 * (total + gated * settings["gate"] ** 2 * width**2))
 
 
 def _recipes(name: str) -> Iterator[Recipe]:
-    """By each source, single- and multi-supervised; `short` is for a processor."""
+    """Recipes of Tai et al. or of Lal & Javid, single- and multi-supervised, and `short`.
+
+    `short` is small enough to train on a CPU.
+    """
     original = name == "memnet"
     learn = _ICCV2017 if original else _LALJAVID2020
     single = Recipe(
@@ -226,7 +236,7 @@ def _recipes(name: str) -> Iterator[Recipe]:
 
 
 def method(name: str) -> Method:
-    """The card of MemNet, as Tai et al. or as Lal & Javid have it; neither's weights are here."""
+    """The `Method` of MemNet, of Tai et al. or of Lal & Javid; without published weights."""
     original = name == "memnet"
     return Method(
         name=name,

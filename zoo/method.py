@@ -1,4 +1,4 @@
-"""What a method file fills in: its card, where its published weights are, how they are learned."""
+"""The data that a method's file fills in: the method, its published weights, its recipes."""
 
 from __future__ import annotations
 
@@ -10,33 +10,43 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from zoo.errors import InputError
 from zoo.recipe import Descent
 
-if TYPE_CHECKING:  # so that naming the methods does not load torch
+if TYPE_CHECKING:  # listing the methods must not load torch
     import torch
     from torch import Tensor, nn
 
+Channels: TypeAlias = Literal["luma", "RGB", "any"]
+"""Planes that a method takes: 1 (luma), 3 (RGB), or either."""
 Settings: TypeAlias = Mapping[str, Any]
-"""Every setting's value: a method's are integers or words, a recipe's any plain value."""
+"""Values by setting name: integers or words for a method, any plain value for a recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """One published file of weights: where it lies, what it must hash to, whose it is."""
+    """A published file of weights: address, SHA-256, licence and citation."""
 
     tag: str
-    """Name behind the `@`, for example `imagenet`."""
+    """Name after the `@`, for example `imagenet`."""
     scale: int
     origin: str
     """`github:owner/repository@commit`, the commit in full, or an `https://` address."""
     path: str
     """Path inside the origin."""
     sha256: str
-    """In full, or the first eight digits or more where the publisher gives no others."""
+    """All 64 hex digits, or at least the first eight if the publisher states no more."""
     licence: str
     citation: str
 
 
 def learned_here(tag: str, scale: int, owner: str, sha256: str, citation: str) -> Weights:
-    """Weights that this project learned from T91, and that lie in `weights/` under their owner."""
+    """Weights that this project learned from T91 and ships as `weights/OWNER-xSCALE.safetensors`.
+
+    Args:
+        tag: name after the `@`.
+        scale: enlargement per side.
+        owner: the method that was trained; other methods may convert the same file.
+        sha256: hash of the file, in full.
+        citation: source of the network or the recipe.
+    """
     return Weights(
         tag=tag,
         scale=scale,
@@ -50,23 +60,27 @@ def learned_here(tag: str, scale: int, owner: str, sha256: str, citation: str) -
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """How far learning is, and all that it takes to go on from here."""
+    """Progress of training after one step, with the state needed to resume from this step."""
 
     stage: str
-    """What is being learned, in a word or two; a stage's steps follow each other."""
+    """Part of the training, in a word or two, for example `PCA`; stages do not interleave."""
     done: int
+    """Steps of the stage completed so far."""
     total: int
-    """Of the stage's steps."""
+    """Steps of the stage in all."""
     state: Mapping[str, Tensor]
-    """What `LearningInputs.saved` has to hold for learning to go on after this step, to the same bits."""
+    """Tensors that resume training after this step, passed as `LearningInputs.saved`.
+
+    A resumed training ends with the same bits as an uninterrupted one.
+    """
     note: str = ""
-    """What people would watch: an error, a count."""
+    """Short text for the progress display: an error, a count."""
     remark: str = ""
-    """What has to be said of this step, such as that its loss leapt."""
+    """Message to print for this step, for example that the loss jumped; empty for none."""
     figures: Mapping[str, float] = field(default_factory=dict)
-    """A row of the log, by its columns; `psnr` is what the best is chosen by."""
+    """Row of the training log, by column. Column `psnr` (dB) selects the best weights."""
     learned: Mapping[str, Tensor] = field(default_factory=dict)
-    """The module's state dict where its PSNR is the best so far."""
+    """State dict of the module if its PSNR is the best so far; otherwise empty."""
 
 
 def _processor() -> torch.device:
@@ -77,103 +91,123 @@ def _processor() -> torch.device:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningInputs:
-    """What a recipe is given."""
+    """Everything that a recipe's `learn` function receives: method, images, settings, seed.
+
+    Recipes of gradient descent (`Descent`) are data and do not use this class.
+    """
 
     method: Method
-    """With its settings."""
+    """Method whose weights are learned, with its settings applied."""
     scale: int
+    """Enlargement per side."""
     images: Sequence[Tensor]
     """HR luma of each training image, (H, W), float64 in [0, 1], whole levels of 1/255."""
     settings: Settings
-    """The recipe's."""
+    """Settings of the recipe (`Recipe.settings`), not of the method."""
     start: Mapping[str, Tensor] = field(default_factory=dict)
-    """Weights to start from; empty where everything is learned."""
+    """Start weights, a state dict; empty if training starts without any."""
     saved: Mapping[str, Tensor] = field(default_factory=dict)
-    """The state of the step to go on after; empty at the beginning."""
+    """`Step.state` of the last completed step; empty if training begins from the first step."""
     seed: int = 0
+    """The only source of randomness: `learn` draws from generators seeded with this number."""
     device: torch.device = field(default_factory=_processor)
+    """Device to compute on; `images` may be on another device."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How weights are learned: all that can change them, as data."""
+    """How a method's weights are learned. Every choice that can change the weights is data here."""
 
     name: str
     citation: str
     data: tuple[str, ...]
     """Names of the training sets, in order."""
     learn: Callable[[LearningInputs], Generator[Step, None, dict[str, Tensor]]] | Descent
-    """Yields its steps and returns the module's state dict; or what gradient descent is to do."""
+    """Gradient descent as data, or a generator that yields steps and returns the state dict."""
     settings: Settings = field(default_factory=dict)
-    """Every number that the source states, or that was taken where it is silent; none of gradient
-    descent, whose choices are in it."""
+    """Numbers that the source states, or that this project chose where the source is silent. Empty
+    for gradient descent: all its choices are fields of `Descent`."""
     starts_from: str = ""
-    """Method whose weights it may start from; empty where none."""
+    """Method whose weights training may start from; empty for none."""
     needs_start: bool = False
-    """Whether it has to start from them."""
+    """Whether start weights are required."""
     starts_at: int = 0
-    """Scale of the weights that it starts from; 0 for the one that is learned."""
+    """Scale of the start weights; 0 for the scale being trained."""
     adapt: Callable[[Mapping[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
-    """From these weights and the fresh module to the state dict it starts with; else they fit."""
+    """Function (start weights, fresh module) -> initial state dict. None: the start weights load
+    as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A method's card: what it takes, how it is built, where its weights come from.
+    """A method: its input, how its module is built, its weights and recipes.
 
-    `build(scale, settings)` gives a module that maps float tensors (N, C, h, w) in [0, 1] to
-    (N, C, scale*h, scale*w), or to the same size where it takes interpolated LR, for any
-    h, w >= `smallest`, on the device that its parameters are on, and reads no global state.
+    `build(scale, settings)` returns a module that maps float tensors (N, C, h, w) in [0, 1] to
+    (N, C, scale*h, scale*w). If the method takes interpolated LR, the output has the input's size.
+    The module accepts any h, w >= `smallest`, runs on the device of its parameters and reads no
+    global state.
 
-    Tiles find on the graph how far it looks. Where they cannot, since it makes a list of patches of
-    the image, the module has a method `receptive_field_proxy()`, which gives a network that looks as far.
+    Large images are split into tiles, and the receptive field gives the overlap of tiles. The
+    receptive field is computed from the traced graph. If a module unfolds the image into a list of
+    patches, its receptive field cannot be traced. Give the module a method
+    `receptive_field_proxy()` that returns a convolutional network with the same receptive field.
     """
 
     name: str
     citation: str
     varies: bool = False
-    """Whether what it computes depends on pixels and weights, as a solver's steps do. Then its time
-    is measured with its own weights, and what is counted is a mean that its file states."""
+    """Whether the amount of computation depends on pixel values and weights, as the number of a
+    solver's steps does. If so, time is measured with the method's own weights, and counted costs
+    are for a mean amount, which the method's file states."""
     takes: Literal["LR", "interpolated"]
-    """LR, or LR that the protocol has interpolated to the HR size."""
-    channels: Literal["luma", "RGB", "any"]
-    """What C is: 1 (luma), 3 (RGB), or either."""
+    """Input of the module: LR, or LR that the protocol has interpolated to the HR size."""
+    channels: Channels
+    """Number of channels C: 1 (luma), 3 (RGB), or either."""
     build: Callable[[int, Settings], nn.Module]
+    """Function (scale, settings) -> module."""
     kernel: str = "bicubic"
-    """Where LR is taken interpolated: the kernel that the protocol interpolates with."""
+    """Kernel of the protocol's interpolation; used only if the method takes interpolated LR."""
     settings: Settings = field(default_factory=dict)
-    """Every setting with its value; a name such as `srcnn-9-1-5:n1=32` changes one."""
+    """Every setting with its value; a name such as `srcnn-9-1-5:n1=32` changes a setting."""
     choices: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
-    """What a setting may be; one that is not named here may be any integer >= 1."""
+    """Allowed values by setting; a setting not listed here may be any integer >= 1."""
     scales: tuple[int, ...] = ()
-    """The scales that the method has; empty where it has them all."""
+    """Supported scales; empty for every scale."""
     smallest: int = 1
-    """Least side of LR, in pixels; of smaller ones the module raises an InputError."""
+    """Least side of LR, in pixels; the module raises an InputError for smaller images."""
     weights: tuple[Weights, ...] = ()
+    """Published weights, by tag and scale."""
     default_weights: str = ""
-    """Tag that the name alone stands for; empty where nothing is published."""
+    """Tag used if the user names no weights; empty if no weights are published."""
     convert: Callable[[Mapping[str, Any]], dict[str, Tensor]] | None = None
-    """From the arrays of the authors' `.mat`, or of another layout, to the module's state dict."""
+    """Function (arrays of the authors' `.mat` or of a layout in `converts`) -> state dict."""
     converts: tuple[frozenset[str], ...] = ()
-    """Other layouts that `convert` takes too, each by the names of its tensors."""
+    """Other layouts that `convert` accepts, each as the set of its tensors' names."""
     recipes: tuple[Recipe, ...] = ()
-    """How its weights can be learned; the first is what is meant where none is named."""
+    """Ways to learn the weights; the first is the default."""
     wrap: Callable[[nn.Module], nn.Module] | None = None
-    """Put around the module once its weights are in; `zoo.load` sets it for a trailing `+`."""
+    """Wrapper for the module, applied after the weights are loaded. `zoo.load` sets `wrap` for a
+    trailing `+`."""
     multiplies: Callable[[int, Settings], float] | None = None
-    """Closed form: multiplies per LR pixel at a scale, the cross-check of the counted ones."""
+    """Function (scale, settings) -> multiplies per LR pixel, in closed form. Cross-check for the
+    multiplies counted on the traced graph."""
     source: Path = field(default=Path(), compare=False)
-    """The file that the card was read from."""
+    """The file that defines the method."""
 
     def factor(self, scale: int) -> int:
-        """How much larger, per side, the module's output is than its input at a scale."""
+        """Ratio per side of the module's output size to its input size: `scale`, or 1."""
         return scale if self.takes == "LR" else 1
 
     def with_settings(self, changes: Mapping[str, str]) -> Method:
-        """The same method with some settings changed, its name saying which.
+        """The same method with some settings changed and added to its name.
+
+        Changed settings drop the published weights, which would not fit.
+
+        Args:
+            changes: new values as text, by setting.
 
         Raises:
-            InputError: a setting that the method does not have, or a value that it cannot be.
+            InputError: a setting that the method does not have, or a value that is not allowed.
         """
         if not changes:
             return self

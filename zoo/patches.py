@@ -1,13 +1,14 @@
-"""What the methods of overlapping patches share: gradient features, matching pursuit, averaging.
+"""Parts shared by the methods of overlapping patches: features, matching pursuit, averaging.
 
-Zeyde et al. (On Single Image Scale-Up Using Sparse-Representations, 2010) take patches of 3x3 LR
-pixels, in HR pixels 3s x 3s, one at each LR pixel but for a border of one LR pixel. A patch is
-described by the gradients of interpolated LR in it, reduced by PCA; what a method adds to the
-interpolated patch is averaged where patches overlap. Timofte's K-SVD, GR, ANR, A+ and neighbour
-embeddings keep all of this.
+Zeyde et al. (On Single Image Scale-Up Using Sparse-Representations, 2010) use patches of 3x3 LR
+pixels (3s x 3s HR pixels at scale s). A patch lies at every LR pixel except a border of 1 LR pixel.
+The features of a patch are the gradients of interpolated LR inside the patch, reduced by PCA. A
+method predicts the HR detail that each interpolated patch lacks, and overlapping patches are
+averaged. Timofte's K-SVD, GR, ANR, A+ and neighbour embeddings all use this scheme.
 
-Gradients reach `s` pixels beyond a patch, so that a feature is linear in a window of 5s x 5s: the
-four filters and the PCA together are one convolution of stride s.
+Gradient filters reach `s` pixels beyond a patch, so each feature is a linear function of a window
+of 5s x 5s pixels. The four filters and the PCA together are therefore a single convolution of
+stride s.
 """
 
 from __future__ import annotations
@@ -23,29 +24,41 @@ from zoo.errors import InputError
 PATCH = 3
 """Side of a patch, in LR pixels."""
 WINDOW = PATCH + 2
-"""Side of what a patch's features see, in LR pixels; no smaller image has a patch, since none lies
-on the border."""
+"""Side of a patch's window, in LR pixels: the patch and 1 LR pixel around for the gradients. No
+patch touches the image border, so an image with a smaller side holds no patch."""
 
 
 def refuse_without_patch(rows: int, columns: int) -> None:
-    """Accept LR of that size.
+    """Refuse an LR image that is too small for a patch.
+
+    Args:
+        rows: height of LR, in pixels.
+        columns: width of LR, in pixels.
 
     Raises:
-        InputError: it holds no patch.
+        InputError: a side is below `WINDOW`.
     """
     if min(rows, columns) < WINDOW:
         raise InputError(
             f"LR of {columns}x{rows} px holds no patch; give at least {WINDOW}x{WINDOW} px, "
-            "or take bicubic"
+            "or use the method bicubic"
         )
 
 
 def filter_same(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
-    """MATLAB's `conv2(x, taps, 'same')` along one dimension of (..., H, W): the same shape.
+    """MATLAB's `conv2(x, taps, 'same')` along a dimension of x, with zeros outside.
 
-    Zeros stand outside. A filter of even length is centred on its tap `len // 2` counted from 0,
-    where SciPy's and NumPy's `same` take the one before: at x3, whose gradient has four taps,
-    that would cost K-SVD 0.3 dB and ANR 0.25 dB.
+    A filter of even length is centred on tap `len // 2`, counted from 0. SciPy's and NumPy's `same`
+    centre on the tap before. At x3, where the gradient filter has four taps, their centre would
+    cost K-SVD 0.3 dB and ANR 0.25 dB.
+
+    Args:
+        x: images of shape (..., H, W).
+        taps: filter coefficients, in the order of a convolution.
+        dim: -1 filters along rows, -2 along columns.
+
+    Returns:
+        The filtered images, with the shape, dtype and device of x.
     """
     reach = len(taps) // 2
     length = x.shape[dim]
@@ -53,16 +66,16 @@ def filter_same(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
     padded = pad(x, margin if dim == -1 else (0, 0, *margin))
     out = torch.zeros_like(x)
     for k, tap in enumerate(taps):
-        if tap:
+        if tap:  # most taps of a gradient filter are 0
             out = out + tap * padded.narrow(dim, len(taps) - 1 - k, length)
     return out
 
 
 def gradients(x: Tensor, scale: int) -> Tensor:
-    """First and second differences of images (..., H, W): (..., 4, H, W).
+    """First and second differences, shape (..., 4, H, W), of images (..., H, W).
 
-    Horizontal and vertical [1, 0.., -1], then horizontal and vertical [1, 0.., -2, 0.., 1] / 2,
-    whose taps are `scale` pixels apart (Zeyde et al. 2010, section 3.2).
+    The four filters are horizontal and vertical [1, 0.., -1], then horizontal and vertical
+    [1, 0.., -2, 0.., 1] / 2. Their taps are `scale` pixels apart (Zeyde et al. 2010, section 3.2).
     """
     gap = [0.0] * (scale - 1)
     first, second = [1.0, *gap, -1.0], [0.5, *gap, -1.0, *gap, 0.5]
@@ -71,12 +84,13 @@ def gradients(x: Tensor, scale: int) -> Tensor:
 
 
 def gradient_operator(scale: int) -> Tensor:
-    """From a window to its patch's gradients: (4 * 9 s^2, 25 s^2), float64.
+    """Matrix (4 * 9 s^2, 25 s^2), float64, that maps a window's pixels to its patch's gradients.
 
-    Rows are in MATLAB's order, as published components are: filter, column, row. Columns are row,
-    column.
+    The rows of the matrix are ordered (filter, column, row), as MATLAB's published PCA components
+    are. The columns of the matrix are ordered (row, column).
     """
     side = WINDOW * scale
+    # Filtering every unit image gives the columns of the matrix.
     windows = torch.eye(side * side, dtype=torch.float64).reshape(-1, side, side)
     patch = slice(scale, scale + PATCH * scale)
     maps = gradients(windows, scale)[..., patch, patch]
@@ -84,42 +98,44 @@ def gradient_operator(scale: int) -> Tensor:
 
 
 def windows(x: Tensor, scale: int) -> Tensor:
-    """The window of every patch of an image (H, W), row after row: (patches, 25 s^2)."""
+    """Windows (patches, 25 s^2) of all patches of an image (H, W), ordered row by row."""
     side = WINDOW * scale
     return x.unfold(0, side, scale).unfold(1, side, scale).reshape(-1, side * side)
 
 
 def matching_pursuit(x: Tensor, atoms: Tensor, sparsity: int) -> tuple[Tensor, Tensor]:
-    """Orthogonal matching pursuit of all rows of x at once.
+    """Sparse codes of all rows of x by orthogonal matching pursuit: (atom indices, coefficients).
 
     Args:
-        x: (N, d).
-        atoms: (K, d), rows of unit length, K >= sparsity.
-        sparsity: how many different atoms to take, one after the other.
+        x: vectors to code, (N, d).
+        atoms: dictionary, (K, d), rows of unit length, K >= sparsity.
+        sparsity: number of different atoms in each code, chosen greedily.
 
     Returns:
-        Which atoms, (N, sparsity), and their coefficients, (N, sparsity): least squares on the
-        atoms taken. A row of zeros has coefficients of zero.
+        Indices (N, sparsity) of the chosen atoms, and their coefficients (N, sparsity) by least
+        squares on the chosen atoms. A row of zeros has coefficients of zero.
 
     Source: Rubinstein, Zibulevsky, Elad: Efficient Implementation of the K-SVD Algorithm using
-    Batch Orthogonal Matching Pursuit, 2008; here by Gram-Schmidt.
+    Batch Orthogonal Matching Pursuit, 2008. Here the least squares are solved by Gram-Schmidt
+    orthogonalisation.
     """
-    rest = x
-    taken: list[Tensor] = []
-    basis: list[Tensor] = []
-    heights: list[list[Tensor]] = []  # column t: what each direction holds of the atom taken at t
-    along: list[Tensor] = []
+    rest = x  # residual (N, d)
+    taken: list[Tensor] = []  # atom indices, (N,) each
+    basis: list[Tensor] = []  # orthonormal directions, (N, d) each
+    heights: list[list[Tensor]] = []  # upper triangle R of A = QR; heights[t] is column t
+    along: list[Tensor] = []  # x along each direction, (N,) each
     for _ in range(sparsity):
-        match = (rest @ atoms.T).abs_()
+        match = (rest @ atoms.T).abs_()  # (N, K)
         for index in taken:
-            match.scatter_(1, index[:, None], -1)
+            match.scatter_(1, index[:, None], -1)  # each atom once, even where x is 0
         index = match.argmax(1)
-        direction = atoms.index_select(0, index)
+        direction = atoms.index_select(0, index)  # (N, d)
         column = []
         for other in basis:
             part = (direction * other).sum(1, keepdim=True)
             direction = direction - part * other
             column.append(part[:, 0])
+        # a chosen atom in the span of the others has length 0; no division by 0
         length = direction.norm(dim=1).clamp_min(torch.finfo(x.dtype).eps)
         direction = direction / length[:, None]
         amount = (rest * direction).sum(1)
@@ -129,7 +145,7 @@ def matching_pursuit(x: Tensor, atoms: Tensor, sparsity: int) -> tuple[Tensor, T
         heights.append([*column, length])
         along.append(amount)
     coefficients = [along[-1]] * sparsity
-    for t in reversed(range(sparsity)):  # back-substitution
+    for t in reversed(range(sparsity)):  # back-substitution in R
         amount = along[t]
         for later in range(t + 1, sparsity):
             amount = amount - heights[later][t] * coefficients[later]
@@ -138,19 +154,20 @@ def matching_pursuit(x: Tensor, atoms: Tensor, sparsity: int) -> tuple[Tensor, T
 
 
 def average_overlapping(patches: Tensor, scale: int) -> Tensor:
-    """The image that patches make where they lie on each other, each pixel their mean.
+    """Images made from overlapping patches; each pixel is the mean of the patches that cover it.
 
     Args:
-        patches: (N, rows, columns, 9 s^2), one at each LR pixel; each as block row, block column,
-            row, column, of blocks of s x s.
+        patches: (N, rows, columns, 9 s^2), a patch at each LR pixel. The values of a patch are
+            ordered in blocks of s x s pixels: (block row, block column, row, column).
         scale: s.
 
     Returns:
-        (N, 1, (rows + 2) s, (columns + 2) s).
+        (N, 1, (rows + 2) s, (columns + 2) s), in the range of the patches.
     """
     number, rows, columns, _ = patches.shape
     blocks = patches.reshape(number, rows, columns, PATCH, PATCH, scale * scale)
     reach = PATCH - 1
+    # one value per block position: (N, rows + 2, columns + 2, s^2), so a patch is 9 slices
     total = patches.new_zeros(number, rows + reach, columns + reach, scale * scale)
     for i in range(PATCH):
         for j in range(PATCH):
@@ -161,14 +178,19 @@ def average_overlapping(patches: Tensor, scale: int) -> Tensor:
 
 
 def _overlaps(length: int, like: Tensor) -> Tensor:
-    """How many of `length` patches in a line cover each block of it: (length + 2,)."""
+    """How many of `length` patches in a line cover each block of the line; shape (length + 2,)."""
     place = torch.arange(length + PATCH - 1, device=like.device)
     fewest = torch.minimum(place + 1, length + PATCH - 1 - place)
     return fewest.clamp_max(min(PATCH, length)).to(like.dtype)
 
 
 def in_blocks(patches: Tensor, scale: int) -> Tensor:
-    """Patches (..., 9 s^2), column by column as MATLAB has them, as `average_overlapping` does."""
+    """Patches of shape (..., 9 s^2), values in the block order of `average_overlapping`.
+
+    Args:
+        patches: (..., 9 s^2), the pixels of a patch column by column, as MATLAB stores them.
+        scale: s.
+    """
     side = PATCH * scale
     pixels = patches.reshape(-1, side, side).transpose(1, 2)
     blocks = pixels.reshape(-1, PATCH, scale, PATCH, scale).transpose(2, 3)

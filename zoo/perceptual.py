@@ -1,16 +1,16 @@
-"""The super-resolution networks trained with perceptual losses, x4 and x8.
+"""Johnson's super-resolution networks for perceptual losses, x4 and x8.
 
 Johnson, Alahi, Fei-Fei: Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV
-2016, section 3.1 and the supplement's table of layers; the residual block is that of Gross &
-Wilber, Training and Investigating Residual Nets, 2016. deepsense.ai (Using Deep Learning for
-Single Image Super-Resolution, 2017) tried three ways to double the size and found the last best:
+2016, section 3.1 and the supplement's table of layers. The residual block is by Gross & Wilber,
+Training and Investigating Residual Nets, 2016. deepsense.ai (Using Deep Learning for Single Image
+Super-Resolution, 2017) tried three ways to double the size and found the last best:
 
 - `transposed3`: transposed convolution 3x3 of stride 2, the paper's;
 - `transposed4`: transposed convolution 4x4 of stride 2, whose filters overlap evenly;
 - `nearest3`: nearest neighbour, then convolution 3x3.
 
-On how SR is padded at the border, initialised, and brought by tanh to the range of an image, the
-paper is silent: zeros, PyTorch's default and (tanh + 1) / 2 are taken.
+The paper does not state the padding, the initialisation, and the map from tanh to the range of an
+image. Zero padding, PyTorch's default and (tanh + 1) / 2 are used.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ NAMES = ("perceptual",)
 
 UPSAMPLERS = ("transposed3", "transposed4", "nearest3")
 """Ways to double the size; the first is the paper's."""
-_STAGES = {4: 2, 8: 3}
+_STAGES = {4: 2, 8: 3}  # doublings by scale
 _CITATION = (
     "Johnson et al., Perceptual Losses for Real-Time Style Transfer and Super-Resolution, ECCV 2016"
 )
 _DEEPSENSE = "deepsense.ai, Using deep learning for Single Image Super Resolution, 2017"
 _DATA = ("bsds200", "bsds500-test")
-"""What can be had in place of MS-COCO: 400 images that hold a patch of 288 pixels."""
+"""Substitute for MS-COCO: 400 available images that are large enough for a patch of 288 pixels."""
 _ECCV2016 = Descent(
     patch=72,
     degradation="blur 1.0 + matlab:bicubic",
@@ -72,13 +72,13 @@ _SHORT = Descent(
 
 
 class Perceptual(nn.Module):
-    """9x9, residual blocks, doublings and 9x9 again, scaled tanh (ECCV 2016, section 3.1).
+    """9x9 convolution, residual blocks, doublings, 9x9 convolution, scaled tanh.
 
-    Batch normalisation and ReLU follow every convolution but those that end a block or the
-    network; a block adds its input and nothing follows.
+    Batch normalisation and ReLU follow every convolution, except the last of a block and the last
+    of the network. Nothing follows the addition at the end of a block (ECCV 2016, section 3.1).
 
     Raises:
-        InputError: a scale other than 4 and 8, or no such upsampler.
+        InputError: a scale other than 4 and 8, or an unknown upsampler.
     """
 
     def __init__(self, scale: int, *, blocks: int, features: int, upsampler: str) -> None:
@@ -93,7 +93,7 @@ class Perceptual(nn.Module):
         self.tail = nn.Conv2d(features, 3, 9, padding=4)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of RGB, (N, 3, h, w) in [0, 1]: (N, 3, scale*h, scale*w) in (0, 1)."""
+        """SR (N, 3, scale*h, scale*w) in (0, 1) of RGB x, (N, 3, h, w) in [0, 1]."""
         x = self.doublings(self.blocks(self.head(x)))  # (N, features, scale*h, scale*w)
         return 0.5 * (torch.tanh(self.tail(x)) + 1)
 
@@ -124,6 +124,7 @@ def _doubling(features: int, upsampler: str) -> nn.Sequential:
     if upsampler == "transposed4":
         return _normalised(nn.ConvTranspose2d(features, features, 4, stride=2, padding=1))
     if upsampler == "nearest3":
+        # the convolution runs at the doubled size, at four times the cost of transposed3
         return nn.Sequential(
             nn.Upsample(scale_factor=2, mode="nearest"),
             _normalised(nn.Conv2d(features, features, 3, padding=1)),
@@ -145,12 +146,12 @@ def _multiplies(scale: int, settings: Settings) -> float:
     doubling = {"transposed3": 9, "transposed4": 16, "nearest3": 4 * 9}[settings["upsampler"]]
     total = 81 * 3 * width * (1 + scale**2) + settings["blocks"] * 2 * 9 * width**2
     for k in range(_STAGES[scale]):
-        total += doubling * width**2 * 4**k
+        total += doubling * width**2 * 4**k  # doubling k has 4**k input pixels per LR pixel
     return float(total)
 
 
 def method(name: str) -> Method:
-    """The card of Johnson's network; its authors published no weights for SR."""
+    """The `Method` of Johnson's network; the authors published no weights for SR."""
     return Method(
         name=name,
         citation=_CITATION,

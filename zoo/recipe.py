@@ -1,6 +1,6 @@
-"""Gradient descent as data: every choice of a recipe that a network is trained by.
+"""Gradient descent as data: every choice that the training of a network depends on.
 
-Methods' files fill this in; what carries it out is not here.
+A method's file fills in a `Descent`. The code that runs the training is `bench.training`.
 """
 
 from __future__ import annotations
@@ -12,78 +12,92 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from zoo.errors import InputError, unknown
 
 ADVERSARY: Mapping[str, type] = {"loss": str, "dropout": float, "place": str, "rate": float}
-"""Choices of an adversary, and what each is."""
+"""Choices of an adversarial loss, with the type of each value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """How a network is trained, from the images to the last update.
+    """Training of a network by gradient descent: examples, loss, optimizer, schedule.
 
-    Degradation, loss, schedule and clipping are short texts, so that a recipe can be read, compared
-    and changed by a word; `bench.descent` says what each may be.
+    Degradation, loss, schedule and clipping are short texts. A reader can compare two recipes, and
+    a command-line option can change a recipe. `bench.training` documents the allowed texts, in
+    `degradations`, `losses` and `optimisation`.
     """
 
     # Examples
     patch: int
     """Side of a patch, in pixels of the network's input."""
     stride: int = 0
-    """Pixels from patch to patch of a grid, each used once an epoch; 0 for random places."""
+    """Distance in pixels between patches of a grid; an epoch uses each patch once. 0 takes patches
+    at random places."""
     border: int = 0
-    """Pixels of SR that the loss leaves out on each side, where the network sees padding."""
+    """Pixels of SR that the loss ignores on each side, because the network sees padding there."""
     draw: Literal["images", "places"] = "images"
-    """At random places: every image as often, or every place, so that large images come more."""
+    """Random places only. `images` draws every image equally often. `places` draws every place
+    equally often, so large images are drawn more often."""
     augment: Literal["none", "flips", "flips and turns"] = "none"
-    """Each patch as it is, flipped left to right or not, or in one of all eight positions."""
+    """`flips` mirrors a patch left to right with probability 1/2. `flips and turns` draws one of
+    all eight flips and rotations."""
     degradation: str = "matlab:bicubic"
-    """How LR is made; several, `|` between them, are drawn patch by patch."""
+    """How LR is made from HR. Several degradations, separated by `|`, are drawn patch by patch."""
     scales: tuple[int, ...] = ()
-    """Enlargements that are learned together; empty for the one asked for."""
+    """Scales that are learned together; empty for only the scale that the user asks for."""
     mixing: Literal["patches", "updates"] = "patches"
-    """Whether each patch of a batch, or each update, has a scale of its own."""
+    """Whether the scale is drawn for each patch of a batch or for each update."""
 
     # What is minimised
     loss: str = "l2"
-    """Terms with weights: `l1`, `l2 + 0.001 adversarial`, `vgg16:relu2_2`."""
+    """Weighted sum of terms: `l1`, `l2 + 0.001 adversarial`, `vgg16:relu2_2`."""
     adversary: Mapping[str, Any] = field(default_factory=dict)
-    """Of an adversarial loss: `loss` (`log` or `linear`), `dropout`, `place`, `rate`."""
+    """Choices of an adversarial loss: `loss` (`log` or `linear`), `dropout`, `place`, `rate`."""
 
     # How
     initialise: Literal["as built", "he", "pass"] = "as built"
-    """As the module draws itself; as He et al. do; or so that it starts by passing its input."""
+    """`as built` keeps the module's own initialisation. `he` is He initialisation. `pass` starts
+    the network as plain interpolation, or as nearest neighbour if its input is LR."""
     optimizer: Literal["adam", "sgd"] = "adam"
     rate: float
-    """Learning rate of the first update."""
+    """Learning rate before schedule and warm-up."""
     rates: Mapping[str, float] = field(default_factory=dict)
-    """What the rate is multiplied with, by a pattern of parameters' names; the last that fits."""
+    """Factors on the learning rate, by a pattern of parameter names, for example `conv3.*`. If
+    several patterns match a parameter, the last counts."""
     momentum: float = 0.9
-    """Of SGD; of Adam, the first beta."""
+    """Momentum of SGD, or the first beta of Adam."""
     beta2: float = 0.999
+    """Second beta of Adam."""
     epsilon: float = 1e-8
+    """Epsilon of Adam."""
     weight_decay: float = 0.0
     schedule: str = "constant"
-    """`constant`, `cosine`, `steps of 200000 by 0.5`, or `at 100000 by 0.1`."""
+    """`constant`, `cosine`, `steps of 200000 by 0.5`, or `at 100000 by 0.1`, in updates."""
     warmup: int = 0
-    """Updates in which the rate rises to what the schedule says."""
+    """Updates during which the learning rate rises linearly to the schedule's value."""
     clip: str = ""
-    """`norm 0.4`, `value 0.4`, or either with `/rate`: divided by the rate of the update."""
+    """Gradient clipping: `norm 0.4`, `value 0.4`, empty for none. With `/rate`, the limit is
+    divided by the learning rate of the update."""
     skip: float = 0.0
-    """Leave an update out whose loss is so many times the last one's; 0 for never."""
+    """Skip an update if its loss is more than `skip` times the loss before; 0 for never."""
     batch: int
-    """Patches an update, over all processes together."""
+    """Patches per update, summed over all processes."""
     updates: int
+    """Number of updates in all."""
 
     silent: Mapping[str, str] = field(default_factory=dict)
-    """By field, where the source is silent: why this value was taken."""
+    """Reasons for values that the source does not state, by field."""
 
     def settings(self) -> dict[str, Any]:
-        """Every choice by its name, without the reasons."""
+        """Every choice by field name, without the reasons in `silent`."""
         return {key: value for key, value in asdict(self).items() if key != "silent"}
 
     def changed(self, changes: Mapping[str, str]) -> Descent:
-        """The same with some choices changed, given as text.
+        """A copy with some choices changed.
+
+        Args:
+            changes: new values as text, by field; `adversary.NAME` and `rates.PATTERN` reach into
+                the two mappings.
 
         Raises:
-            InputError: there is no such choice, or a text is no value of it.
+            InputError: an unknown choice, or a text that is not a valid value.
         """
         known = [entry.name for entry in fields(self) if entry.name != "silent"]
         values: dict[str, Any] = {}
@@ -97,6 +111,7 @@ class Descent:
                     raise InputError(f"{key}={text}: give {whole}.NAME=VALUE")
                 if whole == "adversary" and part not in ADVERSARY:
                     raise unknown("choice of an adversary", part, ADVERSARY)
+                # `rates` accepts any pattern as a key; its values are factors
                 kind = ADVERSARY[part] if whole == "adversary" else float
                 values[whole] = {**current, part: _value(key, text, kind)}
             elif part:

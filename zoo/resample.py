@@ -1,14 +1,14 @@
-"""MATLAB's `imresize` on tensors: the kernel by which the field makes LR images.
+"""MATLAB's `imresize` on tensors. Super-resolution papers make LR images with it.
 
 The rules come from MATLAB's `imresize.m`, checked against LR files that MATLAB wrote:
 
 - output pixel *x* (from 1) is centred on `u = x / scale + (1 - 1 / scale) / 2` of the input;
 - shrinking stretches the kernel by `1 / scale` (antialiasing), except for `nearest`;
-- the weights of one output pixel are divided by their sum;
-- dimensions are resized one after the other, the one with the smaller scale first, rows before
-  columns where the scales agree;
-- indices outside the image follow one of two edge rules: `replicate` (clamp) or `mirror`
-  (half-sample symmetric); published LR sets exist of both kinds.
+- the weights of an output pixel are divided by their sum;
+- the dimensions are resized in turn: the dimension with the smaller scale first, and rows before
+  columns if the scales are equal;
+- indices outside the image follow the edge rule `replicate` (clamp) or `mirror` (half-sample
+  symmetric); published LR sets exist of both kinds.
 """
 
 from __future__ import annotations
@@ -60,25 +60,33 @@ KERNELS: dict[str, tuple[Callable[[float], float], int]] = {
     "bicubic": (_cubic, 4),
     "lanczos": (_lanczos3, 6),
 }
-"""Kernel function and support in input pixels, by the name that methods and protocols use."""
+"""Kernel function and support in input pixels, by the name used in methods and protocols."""
 
 
 class _Phase(NamedTuple):
-    """Output pixels `phase, phase + period, ...`: they share weights and step evenly."""
+    """Weights shared by the output pixels `phase, phase + period, ...`."""
 
     offset: int
+    """First input pixel of output pixel `phase`, from 0; negative before the image."""
     weights: tuple[float, ...]
+    """Weights of consecutive input pixels, with sum 1."""
 
 
 @lru_cache(maxsize=256)
 def phases(kernel: str, scale: Fraction, antialias: bool) -> tuple[_Phase, ...]:
-    """Taps of every phase: one per output pixel of a period of `scale.numerator` pixels.
+    """Weights of every phase, `scale.numerator` phases in all.
 
-    The taps of output pixel `phase + n * scale.numerator` start at input pixel
-    `offset + n * scale.denominator` (counted from 0, before the edge rule).
+    Weights repeat with a period of `scale.numerator` output pixels. The taps of output pixel
+    `phase + n * scale.numerator` start at input pixel `offset + n * scale.denominator` (counted
+    from 0, before the edge rule).
+
+    Args:
+        kernel: a name in `KERNELS`.
+        scale: output size over input size, exact.
+        antialias: stretch the kernel by `1 / scale` if `scale` is below 1.
 
     Raises:
-        InputError: the kernel is none of `KERNELS`.
+        InputError: an unknown kernel.
     """
     if kernel not in KERNELS:
         raise unknown("kernel", kernel, KERNELS)
@@ -93,6 +101,7 @@ def phases(kernel: str, scale: Fraction, antialias: bool) -> tuple[_Phase, ...]:
             (left + k, float(stretch) * function(float(stretch * (centre - left - k))))
             for k in range(math.ceil(width) + 2)
         ]
+        # Zero weights at both ends are dropped, zeros in between stay: taps are consecutive.
         used = [k for k, (_, weight) in enumerate(taps) if weight != 0.0]
         taps = taps[used[0] : used[-1] + 1]
         total = math.fsum(weight for _, weight in taps)
@@ -101,7 +110,7 @@ def phases(kernel: str, scale: Fraction, antialias: bool) -> tuple[_Phase, ...]:
 
 
 def _outside(first: int, last: int, length: int, edges: Edges) -> list[int]:
-    """Input indices that stand for `first .. last - 1` under an edge rule."""
+    """Indices inside the image that replace `first .. last - 1` under an edge rule."""
     if edges == "replicate":
         return [min(max(i, 0), length - 1) for i in range(first, last)]
     return [
@@ -111,13 +120,19 @@ def _outside(first: int, last: int, length: int, edges: Edges) -> list[int]:
 
 
 def _steps(x: Tensor, dim: int, start: int, count: int, stride: int) -> Tensor:
-    """Every `stride`-th of dimension -2 or -1, `count` of them from `start`; a view."""
+    """View of x (..., H, W) at `start`, `start + stride`, ..., `count` indices of dimension `dim`.
+
+    The view has the shape of x except for `count` in dimension `dim`, -2 or -1.
+    """
     along = slice(start, start + stride * (count - 1) + 1, stride)
     return x[..., along, :] if dim == -2 else x[..., along]
 
 
 def _pad(x: Tensor, dim: int, before: int, after: int, edges: Edges) -> Tensor:
-    """One dimension longer by `before` and `after`, or shorter where these are negative."""
+    """x of shape (..., H, W), with dimension `dim` padded at both ends by an edge rule.
+
+    Negative `before` or `after` crop instead.
+    """
     length = x.shape[dim]
     inside = x.narrow(dim, max(-before, 0), length + min(before, 0) + min(after, 0))
     pieces = [inside]
@@ -133,7 +148,10 @@ def _pad(x: Tensor, dim: int, before: int, after: int, edges: Edges) -> Tensor:
 def _resize(
     x: Tensor, dim: int, scale: Fraction, length: int, kernel: str, antialias: bool, edges: Edges
 ) -> Tensor:
-    """Resize one dimension to `length`; sums run over the taps in order, so any device agrees."""
+    """x of shape (..., H, W) resized to `length` in dimension `dim`, -2 or -1.
+
+    Products are added tap by tap in a fixed order, so all devices give the same result.
+    """
     table = phases(kernel, scale, antialias)
     period, stride = scale.numerator, scale.denominator
     shared = [
@@ -163,7 +181,10 @@ def _resize(
 
 
 def round_half_up(x: Tensor) -> Tensor:
-    """`x` rounded as MATLAB's `uint8` does, halves up, clipped to [0, 255]; dtype unchanged."""
+    """x of any shape, rounded with halves up and clipped to [0, 255] as by MATLAB's `uint8`.
+
+    The dtype stays floating point.
+    """
     return x.add(0.5).floor_().clamp_(0, 255)
 
 
@@ -177,23 +198,25 @@ def imresize(
     edges: Edges = "replicate",
     rounding: Rounding = "none",
 ) -> Tensor:
-    """The image as MATLAB's `imresize(x, scale)` or `imresize(x, size)` would give it.
+    """The image resized as by MATLAB's `imresize(x, scale)` or `imresize(x, size)`.
 
     Args:
         x: (..., H, W), floating point; any range, [0, 255] where `rounding` is not `none`.
-        scale: output size is `ceil(H * scale), ceil(W * scale)`.
-        size: (height, width) of the output instead; each side's scale is then `out / in`.
-        kernel: one of `KERNELS`.
+        scale: factor per side; the output size is `ceil(H * scale), ceil(W * scale)`.
+        size: (height, width) of the output, instead of `scale`; each side's scale is `out / in`.
+        kernel: a name in `KERNELS`.
         antialias: stretch the kernel when shrinking (MATLAB's default; `nearest` never does).
         edges: `replicate` or `mirror`.
         rounding: `none` is MATLAB on doubles; `each pass` is MATLAB on uint8, which rounds half
             up and clips after each of the two passes; `once` rounds only at the end.
 
     Returns:
-        (..., H', W'), dtype and device of `x`.
+        (..., H', W'), dtype and device of `x`. Unless rounded, bicubic and Lanczos output may
+        exceed the range of `x`.
 
     Raises:
-        InputError: neither or both of scale and size, an empty image, or an unknown kernel.
+        InputError: neither or both of scale and size, an empty image or size, or an unknown
+            kernel.
 
     >>> imresize(torch.arange(4.0, dtype=torch.float64).reshape(1, 4), size=(1, 2))
     tensor([[0.5195, 2.4805]], dtype=torch.float64)
@@ -207,9 +230,10 @@ def imresize(
     elif size is not None and scale is None:
         scales = (Fraction(size[0], height), Fraction(size[1], width))
     else:
-        raise InputError("imresize takes either a scale or a size; give exactly one of them")
+        raise InputError("imresize takes either a scale or a size; give exactly one")
     if min(scales) <= 0:
         raise InputError(f"cannot resize {width}x{height} pixels by {scales}; give sizes above 0")
+    # MATLAB's order; with rounding after each pass the order changes the result
     dims = (-1, -2) if scales[1] < scales[0] else (-2, -1)
     for dim in dims:
         if scales[dim] == 1:

@@ -1,20 +1,23 @@
 """SC: sparse coding over a pair of dictionaries, one for LR features and one for HR patches.
 
 Yang, Wright, Huang, Ma: Image Super-Resolution as Sparse Representation of Raw Image Patches, CVPR
-2008, and Image Super-Resolution via Sparse Representation, TIP 2010. What is computed is the
-authors' program of 2009, by which the tables of Timofte et al. and Dong et al. were made:
+2008, and Image Super-Resolution via Sparse Representation, TIP 2010. This file computes SR as the
+authors' program of 2009 does, which produced the tables of Timofte et al. and Dong et al.:
 
-- it takes LR, of which it makes its features itself: first and second differences of LR enlarged
-  twice; its HR patches and its border hang on LR enlarged by the scale;
-- features of 3x3 LR pixels, divided by their norm where that is more than 1, are coded over the
-  dictionary by a nonnegative lasso of penalty 0.1, and the same weights are given to HR atoms;
-- to which the mean of the patch is added; patches lie at every pixel and are averaged;
-- no patch covers the outermost LR pixels: there, SR is LR enlarged by bicubic interpolation.
+1. Features are first and second differences of LR enlarged twice. The input is LR itself.
+2. The features of a patch of 3x3 LR pixels are divided by their norm if the norm is above 1.
+3. They are coded over the LR dictionary by a nonnegative lasso of penalty 0.1.
+4. The same weights combine the HR atoms. The mean of the LR patch is added.
+5. Patches lie at every LR pixel, and overlapping patches are averaged.
+6. No patch covers the outermost LR pixels. There, SR is bicubic interpolation.
 
-Three properties of that program make its numbers. Its images are in [0, 1] in those tables, so that
-weak patches stay as they are and get fewer atoms, or none (0.13 dB on Set5 at x3 under levels up to
-255). Its solver stops at a knot of the lasso's path beyond the penalty (0.08 dB over the solution
-at the penalty; see `zoo.nonnegative.solve`). It averages the last row and column of patches twice.
+The numbers of the tables depend on three properties of the program:
+
+- Images are in [0, 1]. Weak patches therefore keep their norm and get few atoms or none. With
+  images in [0, 255], PSNR on Set5 at x3 would be 0.13 dB higher.
+- The solver stops at a knot of the lasso's path beyond the penalty (see `zoo.nonnegative.solve`).
+  PSNR is 0.08 dB above the solution at the penalty.
+- The last row and the last column of patches count twice in the average.
 """
 
 from __future__ import annotations
@@ -37,12 +40,13 @@ from zoo.resample import imresize
 NAMES = ("sc",)
 
 ZOOM = 2
-"""How much larger the image is that features are taken from."""
+"""Factor by which LR is enlarged before features are computed."""
 PENALTY = 0.1
+"""Penalty of the lasso on the sum of weights, for features of images in [0, 1]."""
 ATOMS = {2: 1024, 3: 1022, 4: 1024}
-"""Of the published dictionaries; two atoms at x3 were never used when it was learned."""
+"""Atoms of the published dictionaries by scale; at x3, two atoms were never used in learning."""
 MEAN_WORK = MeanWork(steps=8, slots=7)
-"""Of a patch on average, with the published dictionary on Set5 at x3: 7.9 and 7.0."""
+"""Work of `solve` per patch, measured on Set5 x3 with the published dictionary: 7.9 and 7.0."""
 _CHUNK = 2048
 """Patches coded at once."""
 
@@ -59,14 +63,16 @@ _FILES = {
 
 
 def differences(x: Tensor) -> Tensor:
-    """Features of an image (N, 1, H, W): (N, 4, H - 4, W - 4), two pixels in from its border.
+    """Features (N, 4, H - 4, W - 4) of images (N, 1, H, W), without a border of 2 pixels.
 
-    First differences along rows and columns, then second ones, both two pixels apart, with the
-    signs of a convolution by [-1, 0, 1] and [1, 0, -2, 0, 1] (CVPR 2008, section 3.2).
+    The four features are first differences along rows and columns, then second differences along
+    rows and columns. Signs are as in a convolution by [-1, 0, 1] and by [1, 0, -2, 0, 1].
+
+    Source: CVPR 2008, section 3.2.
     """
 
     def along(dim: int, offset: int) -> Tensor:
-        inner = x.narrow(5 - dim, 2, x.shape[5 - dim] - 4)  # the other of 2 and 3
+        inner = x.narrow(5 - dim, 2, x.shape[5 - dim] - 4)  # crops the other image axis, 2 or 3
         return inner.narrow(dim, 2 + offset, x.shape[dim] - 4)
 
     first = [along(dim, -1) - along(dim, 1) for dim in (3, 2)]
@@ -75,7 +81,10 @@ def differences(x: Tensor) -> Tensor:
 
 
 class SparseCoding(nn.Module):
-    """A dictionary of K atoms, each of LR features and of HR patch."""
+    """SR by coding LR features over K coupled atoms.
+
+    State: `low` (K, 4, 6, 6), LR features; `high` (K, 1, 3s, 3s), HR patches without their mean.
+    """
 
     def __init__(self, scale: int, atoms: int) -> None:
         super().__init__()
@@ -86,7 +95,7 @@ class SparseCoding(nn.Module):
         self.high = nn.Parameter(normalize(high).reshape(atoms, 1, scale * PATCH, scale * PATCH))
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of LR luma, (N, 1, h, w) in [0, 1]: (N, 1, scale*h, scale*w).
+        """SR (N, 1, s*h, s*w) of LR luma x, (N, 1, h, w) in [0, 1].
 
         Raises:
             InputError: the image holds no patch.
@@ -94,14 +103,17 @@ class SparseCoding(nn.Module):
         s, (height, width) = self.scale, x.shape[2:]
         refuse_without_patch(height, width)
         rows, columns = height - WINDOW + 1, width - WINDOW + 1
-        out = imresize(x, s)
-        larger = imresize(x, ZOOM)
+        out = imresize(x, s)  # (N, 1, s*h, s*w)
+        larger = imresize(x, ZOOM)  # (N, 1, 2h, 2w)
         side = ZOOM * PATCH
+        # (N * rows * columns, 144)
         seen = unfold(differences(larger), side, stride=ZOOM).transpose(1, 2).flatten(0, 1)
         made = torch.cat([self._patches(some) for some in torch.split(seen, _CHUNK)])
-        made = made.reshape(len(x), rows * columns, -1).transpose(1, 2)
+        made = made.reshape(len(x), rows * columns, -1).transpose(1, 2)  # (N, 9 s^2, patches)
+        # (N, 1, rows, columns), of the 6x6 pixels of each patch
         mean = avg_pool2d(larger[..., ZOOM:-ZOOM, ZOOM:-ZOOM], side, stride=ZOOM)
-        shares = torch.ones_like(mean[:1])
+        shares = torch.ones_like(mean[:1])  # weights in the average, (1, 1, rows, columns)
+        # the authors' program adds the last row and column of patches twice
         shares[..., -1, :] *= 2
         shares[..., :, -1] *= 2
         made = (made + mean.flatten(2)) * shares.flatten(2)
@@ -112,33 +124,50 @@ class SparseCoding(nn.Module):
         return out
 
     def receptive_field_proxy(self) -> nn.Module:
-        """A network that looks as far: a patch's features reach 3 LR pixels beyond it."""
+        """A convolutional network (N, 1, h, w) -> (N, 1, s*h, s*w) with this receptive field.
+
+        The receptive field of `forward` itself cannot be traced, because `forward` makes a list of
+        patches.
+        """
+        # a pixel lies up to PATCH - 1 from the far end of its patches; features reach 3 LR pixels
+        # beyond a patch
         reach = PATCH - 1 + 3
         return nn.Sequential(
             nn.Conv2d(1, 1, 2 * reach + 1, padding=reach), nn.Upsample(scale_factor=self.scale)
         )
 
     def _patches(self, seen: Tensor) -> Tensor:
-        """HR patches without their means, (n, 9 s^2), of features (n, 144)."""
+        """HR patches (n, 9 s^2) without their means, for features (n, 144)."""
         low, high = self.low.flatten(1), self.high.flatten(1)
         length = seen.square().sum(1, keepdim=True).sqrt().clamp(min=1)
-        linear = (seen / length) @ low.T
+        linear = (seen / length) @ low.T  # (n, K)
         weights = solve(self._gram(low), linear, PENALTY, to_knot=True, mean_work=MEAN_WORK)
         return (weights @ high) * length
 
     @staticmethod
     def _gram(low: Tensor) -> Tensor:
-        """Of the dictionary alone, so that no pixel's cost holds it: not counted."""
+        """Gram matrix (K, K) of the LR atoms (K, 144).
+
+        The matrix depends on the dictionary only, so it is no cost per pixel. On the meta device,
+        where costs are counted, it is therefore allocated without a multiply.
+        """
         return low.new_empty(len(low), len(low)) if low.is_meta else low @ low.T
 
 
 def from_mat(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    """State dict of the authors' `.mat` layout: atoms in columns, pictures column by column.
+    """State dict of a `SparseCoding` from the authors' `.mat` layout.
 
-    `Dh` (9 s^2, K) and `Dl` (144, K), the four kinds of features one after the other. Both kinds
-    of atoms are of unit length there, which leaves open how strong HR is beside its features. It
-    is right at x3; an HR patch of s^2 pixels for each of LR is s times as strong, so that HR atoms
-    get length s / 3: without, SR on Set5 is worse than bicubic at x2 and x4 (by 2.9 and 0.3 dB).
+    In the authors' files, LR and HR atoms both have unit length. The ratio of HR to features is
+    then right at x3 only. An HR patch has s^2 pixels per LR pixel, so its norm grows with s. The HR
+    atoms therefore get length s / 3. Without this, SR on Set5 is worse than bicubic by 2.9 dB at x2
+    and by 0.3 dB at x4.
+
+    Args:
+        arrays: `Dh` (9 s^2, K), HR atoms, and `Dl` (144, K), LR atoms with the four kinds of
+            features one after the other. Patches are stored column by column.
+
+    Returns:
+        `low` (K, 4, 6, 6) and `high` (K, 1, 3s, 3s), float32.
 
     Raises:
         InputError: a name is missing or surplus, or an array has another shape.
@@ -155,32 +184,40 @@ def from_mat(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
         or low != (taps, high[1])
     ):
         raise InputError(
-            f"not the authors' dictionary: {given}; expected Dh (9 s^2, K) and Dl ({taps}, K)"
+            f"not the authors' dictionary: shapes {given}; expected Dh (9 s^2, K) and "
+            f"Dl ({taps}, K)"
         )
     ratio = side / (3 * PATCH)
     return {"low": _pictures(arrays["Dl"], 4), "high": ratio * _pictures(arrays["Dh"], 1)}
 
 
 def _pictures(columns: Any, planes: int) -> Tensor:
-    """(planes * side * side, K), each plane column by column, as (K, planes, side, side)."""
+    """Atoms (K, planes, side, side), float32, from columns (planes * side * side, K).
+
+    Each plane is stored column by column, as MATLAB does.
+    """
     atoms = torch.from_numpy(np.array(columns, np.float32).T.copy())
     side = round((atoms.shape[1] / planes) ** 0.5)
     return atoms.reshape(-1, planes, side, side).transpose(2, 3).contiguous()
 
 
 def learn(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
-    """Both dictionaries as one, of pairs [HR patch / 3s, features / 12] (TIP 2010, section III).
+    """State dict of a `SparseCoding`, learned from images (TIP 2010, section III).
 
-    In turn, all pairs, each of unit length, are coded over the atoms, with codes that are not
-    negative, as SR's are, and the atoms are refined. An atom holds how strong HR is beside its
-    features, which is kept when its features are brought to unit length.
+    LR and HR atoms are learned together, from joint vectors [HR patch / 3s, features / 12] of unit
+    length. Each iteration codes all vectors over the atoms with nonnegative codes, as SR does, and
+    then refines the atoms. An atom keeps the ratio of its HR part to its features when the features
+    are scaled to unit length.
 
-    Taken from the authors' programs: number of patches, the least variance, transposed patches
-    too. Of their penalties, that of SR; theirs for learning differ. The number of iterations is
-    ours, not chosen by a test set.
+    From the authors' programs: the number of patches, the least variance, and the use of transposed
+    patches. The penalty is the authors' penalty for SR; their penalties for learning differ. The
+    number of iterations is this project's choice, made without a test set.
+
+    Returns:
+        `low` (K, 4, 6, 6), each atom of unit length, and `high` (K, 1, 3s, 3s).
 
     Raises:
-        InputError: the images hold fewer patches than four for each atom.
+        InputError: the images hold fewer than four patches for each atom.
     """
     settings = inputs.settings
     count, iterations = _atoms(inputs.scale, inputs.method.settings), settings["iterations"]
@@ -194,16 +231,16 @@ def learn(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
     atoms = inputs.saved["pairs"] if inputs.saved else pairs[_draw(inputs, 0, len(pairs), count)]
     for done in range(first + 1, iterations + 1):
         products, targets, error = _statistics(pairs, atoms, settings["penalty"])
-        idle = products.diagonal() == 0
+        idle = products.diagonal() == 0  # atoms that no code uses, (K,)
         atoms = refine(atoms, products, targets)
         atoms[idle] = pairs[_draw(inputs, done, len(pairs), int(idle.sum()))]
         state = {"pairs": atoms, "iteration": torch.tensor(done)}
         note = f"RMS error {error:.4f}, {int(idle.sum())} atoms unused"
         yield Step(stage="dictionary", done=done, total=iterations, state=state, note=note)
     side = PATCH * inputs.scale
-    high, low = atoms[:, : side**2], atoms[:, side**2 :]
+    high, low = atoms[:, : side**2], atoms[:, side**2 :]  # (K, 9 s^2), (K, 144)
     length = low.norm(dim=1, keepdim=True).clamp(min=1e-6)
-    ratio = side / (2 * ZOOM * PATCH)
+    ratio = side / (2 * ZOOM * PATCH)  # undoes the divisors 3s and 12 of a joint vector
     return {
         "low": (low / length).reshape(count, 4, ZOOM * PATCH, ZOOM * PATCH),
         "high": (high * ratio / length).reshape(count, 1, side, side),
@@ -211,16 +248,17 @@ def learn(inputs: LearningInputs) -> Generator[Step, None, dict[str, Tensor]]:
 
 
 def _draw(inputs: LearningInputs, iteration: int, size: int, count: int) -> Tensor:
-    """`count` different numbers below `size`, by the inputs's seed."""
+    """`count` different indices below `size`, shape (count,), drawn by seed and iteration."""
     random = torch.Generator().manual_seed(inputs.seed + iteration)
     return torch.randperm(size, generator=random)[:count].to(inputs.device)
 
 
 def _pairs(inputs: LearningInputs) -> Tensor:
-    """Patches of all images, (n, 9 s^2 + 144) of unit length, float32; each transposed, too.
+    """Joint vectors (n, 9 s^2 + 144) of patches of all images, of unit length, float32.
 
-    As many as the settings say, spread over the images by their size; of these, those are left
-    out whose HR varies less than the settings say, in levels of 1/255.
+    Each patch is used as it is and transposed. The setting `patches` is the number of vectors,
+    spread over the images by their area. Patches are then dropped if the variance of HR is below
+    the setting `variance`, in squared levels of 1/255.
     """
     s, settings = inputs.scale, inputs.settings
     random = torch.Generator().manual_seed(inputs.seed)
@@ -232,14 +270,16 @@ def _pairs(inputs: LearningInputs) -> Tensor:
             continue
         hr = image[None, None, : s * rows, : s * columns]
         larger = imresize(imresize(hr, Fraction(1, s)), ZOOM)
-        low = unfold(differences(larger), ZOOM * PATCH, stride=ZOOM)[0].T
-        high = unfold(hr[..., s:-s, s:-s], s * PATCH, stride=s)[0].T
+        low = unfold(differences(larger), ZOOM * PATCH, stride=ZOOM)[0].T  # (patches, 144)
+        high = unfold(hr[..., s:-s, s:-s], s * PATCH, stride=s)[0].T  # (patches, 9 s^2)
+        # half of the vectors: each patch gives two
         share = settings["patches"] // 2 * image.numel() // area
         chosen = torch.randperm(len(low), generator=random)[:share].to(image.device)
         chosen = chosen[high[chosen].var(1) >= settings["variance"] / 255**2]
         seen = low[chosen].reshape(-1, 4, ZOOM * PATCH, ZOOM * PATCH)
         wanted = high[chosen].reshape(-1, 1, s * PATCH, s * PATCH)
         wanted = wanted - wanted.mean((2, 3), keepdim=True)
+        # a transposed patch has differences along rows and along columns exchanged
         for h, f in ((wanted, seen), (wanted.mT, seen.mT[:, [1, 0, 3, 2]])):
             pair = torch.cat([h.flatten(1) / (s * PATCH), f.flatten(1) / (2 * ZOOM * PATCH)], 1)
             found.append((pair / pair.norm(dim=1, keepdim=True)).float())
@@ -248,7 +288,13 @@ def _pairs(inputs: LearningInputs) -> Tensor:
 
 
 def _statistics(x: Tensor, atoms: Tensor, penalty: float) -> tuple[Tensor, Tensor, float]:
-    """Of the codes w of x (N, d): w'w (K, K), w'x (K, d), and the RMS error for each row."""
+    """w'w (K, K), w'x (K, d) and the RMS error, for the codes w (N, K) of x (N, d).
+
+    Args:
+        x: vectors, (N, d).
+        atoms: dictionary, (K, d).
+        penalty: of the nonnegative lasso.
+    """
     gram = atoms @ atoms.T
     products, targets, error = torch.zeros_like(gram), torch.zeros_like(atoms), 0.0
     for part in torch.split(x, _CHUNK):
@@ -260,16 +306,18 @@ def _statistics(x: Tensor, atoms: Tensor, penalty: float) -> tuple[Tensor, Tenso
 
 
 def refine(atoms: Tensor, products: Tensor, targets: Tensor) -> Tensor:
-    """Atoms (K, d), none longer than 1, with which codes w give more of x.
+    """Refined atoms (K, d), of length at most 1, that reduce the error of the codes w of x.
 
-    Each in turn is the best that there is beside the others as they are (Mairal, Bach, Ponce,
-    Sapiro: Online Dictionary Learning for Sparse Coding, ICML 2009, algorithm 2); one that no code
-    uses stays.
+    Each atom in turn becomes the best atom for fixed codes and fixed other atoms. An atom that no
+    code uses stays unchanged.
 
     Args:
-        atoms: before.
+        atoms: dictionary before, (K, d).
         products: w'w, (K, K).
         targets: w'x, (K, d).
+
+    Source: Mairal, Bach, Ponce, Sapiro: Online Dictionary Learning for Sparse Coding, ICML 2009,
+    algorithm 2.
     """
     atoms = atoms.clone()
     for k in range(len(atoms)):
@@ -284,7 +332,7 @@ def _atoms(scale: int, settings: Settings) -> int:
 
 
 def method(name: str) -> Method:
-    """The card of SC."""
+    """SC as a `Method`."""
 
     def build(scale: int, settings: Settings) -> nn.Module:
         return SparseCoding(scale, _atoms(scale, settings))

@@ -2,7 +2,8 @@
 
 Dong, Loy, He, Tang: Learning a Deep Convolutional Network for Image Super-Resolution, ECCV 2014
 (9-1-5), and Image Super-Resolution Using Deep Convolutional Networks, TPAMI 2016 (9-3-5, 9-5-5).
-The authors' demo code convolves each layer on replicate-padded input, so the size stays.
+The authors' demo code pads the input of each layer by replication, so the output has the size of
+the input.
 """
 
 from __future__ import annotations
@@ -95,12 +96,15 @@ _LEARNED = {
     3: "04873c7eaf97e6b52656c8c70752d7c168ef9d78c7435a402e55285c405c1113",
     4: "1afd17159818914a5a908038f919a653ff5167ea2f10135939ff6973656cc746",
 }
-"""SHA-256 of the weights of 9-1-5 in `weights/`, which this project trained."""
+"""SHA-256 of the weights of 9-1-5 in `weights/`, which this project trained, by scale."""
 _FOLDERS = {"91": "91 images", "imagenet": "ImageNet"}
 
 
 class SRCNN(nn.Module):
-    """Patch extraction, non-linear mapping, reconstruction (ECCV 2014, section 3.1)."""
+    """Patch extraction, non-linear mapping, reconstruction (ECCV 2014, section 3.1).
+
+    Layers have filters of f1, f2 and f3 pixels per side and n1, n2 and 1 channels.
+    """
 
     def __init__(self, f1: int, f2: int, f3: int, n1: int, n2: int) -> None:
         super().__init__()
@@ -113,7 +117,7 @@ class SRCNN(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of interpolated luma, (N, 1, H, W) in [0, 1]: the same shape."""
+        """SR (N, 1, H, W) of interpolated luma x, (N, 1, H, W) in [0, 1]."""
         x = torch.relu(self.conv1(x))  # (N, n1, H, W)
         x = torch.relu(self.conv2(x))  # (N, n2, H, W)
         out: Tensor = self.conv3(x)  # (N, 1, H, W)
@@ -121,10 +125,15 @@ class SRCNN(nn.Module):
 
 
 def from_mat(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    """State dict of the authors' `.mat` layout, whose filters are stored column by column.
+    """State dict of an `SRCNN` from the authors' `.mat` layout.
 
-    `weights_conv1` (f1*f1, n1), `weights_conv2` (n1, f2*f2, n2), `weights_conv3` (n2, f3*f3), and
-    `biases_conv1..3`.
+    Args:
+        arrays: `weights_conv1` with shape (f1*f1, n1), `weights_conv2` (n1, f2*f2, n2),
+            `weights_conv3` (n2, f3*f3), and `biases_conv1` to `biases_conv3`. Filters are stored
+            column by column.
+
+    Returns:
+        Weights (out, in, f, f) and biases (out,) of `conv1` to `conv3`, float32.
 
     Raises:
         InputError: a name is missing or surplus, or an array has another number of dimensions.
@@ -157,16 +166,19 @@ def from_mat(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _filters(columns: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
-    """(out, in, f*f), each filter column by column, as (out, in, f, f)."""
+    """Filters of shape (out, in, f, f) from (out, in, f*f), stored column by column."""
     side = round(columns.shape[2] ** 0.5)
     if side * side != columns.shape[2]:
-        raise InputError(f"not the authors' SRCNN layout: {columns.shape[2]} taps are no square")
+        raise InputError(
+            f"not the authors' SRCNN layout: a filter has {columns.shape[2]} taps; expected a "
+            "square number"
+        )
     square = columns.reshape(*columns.shape[:2], side, side)
     return torch.from_numpy(square.swapaxes(-1, -2).copy())
 
 
 def method(name: str) -> Method:
-    """The card of SRCNN f1-f2-f3."""
+    """The `Method` of SRCNN f1-f2-f3; the name gives the filter sizes."""
     f1, f2, f3 = (int(part) for part in name.split("-")[1:])
 
     def build(scale: int, settings: Settings) -> nn.Module:
@@ -202,7 +214,7 @@ def method(name: str) -> Method:
 
 
 def _weights(name: str) -> Iterator[Weights]:
-    """The authors' weights, and those that this project trained by its own recipe."""
+    """The authors' weights, then the weights that this project trained by its own recipe."""
     f1, f2, f3 = name.split("-")[1:]
     for (owner, tag, scale), sha256 in _PUBLISHED.items():
         if owner == name:

@@ -1,16 +1,19 @@
-"""SRResNet and SRGAN: a residual network at LR size, and a judge to train it against.
+"""SRResNet and SRGAN: a residual network at LR size, and a discriminator to train against.
 
 Ledig et al.: Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial
 Network, CVPR 2017, section 2.1 and figure 4. `srgan` is the generator, which is SRResNet trained
-with another loss. `srresnet-3x3` has the 3x3 head and tail with which the authors of EDSR
-reproduced it (Lim et al., CVPRW 2017, section 4.4, and their Torch code, whose activation is ReLU
-by default; here it stays the paper's PReLU).
+with another loss. `srresnet-3x3` has a 3x3 head and tail, as in the reproduction by the authors of
+EDSR (Lim et al., CVPRW 2017, section 4.4, and their Torch code). Their code uses ReLU by default;
+here the activation stays the paper's PReLU.
 
-The paper scales HR to [-1, 1] in training. Here the network's output is linear and in [0, 1] like
-its input, as every method's, so that a training loss maps it to [-1, 1] where it wants to. The
-paper says `ParametricReLU`, not whether a slope serves a layer or a channel: one slope a layer is
-taken, as in most ports of it, starting at 0.25. It is silent about initialisation: PyTorch's
-default is taken. x4 is the paper's scale; x2, x3 and x8 change the upsampling stages alone.
+Differences and gaps:
+
+- The paper scales HR to [-1, 1] in training. Here input and output are in [0, 1], as for every
+  method, and the output is linear. A training loss may map SR to [-1, 1].
+- The paper says `ParametricReLU`, but not whether a slope belongs to a layer or to a channel. Here
+  each layer has a slope, as in most ports, and the slope starts at 0.25.
+- The paper does not state the initialisation. PyTorch's default is used.
+- The paper's scale is x4. At x2, x3 and x8 only the upsampling stages differ.
 """
 
 from __future__ import annotations
@@ -38,9 +41,9 @@ _REPRODUCTION = (
 _DEEPSENSE = "deepsense.ai, Using deep learning for Single Image Super Resolution, 2017"
 _LAL_JAVID = "Lal & Javid, Image Super-Resolution using Deep Neural Networks"
 _DATA = ("bsds200", "bsds500-test", "general100")
-"""What can be had in place of ImageNet or COCO: 500 images that hold a patch at x4."""
+"""Substitute for ImageNet or COCO: 500 available images that are large enough for a patch at x4."""
 _LARGE = ("bsds200", "bsds500-test")
-"""In place of DIV2K, for patches of 192 pixels."""
+"""Substitute for DIV2K: available images that are large enough for a patch of 192 HR pixels."""
 _CVPR2017 = Descent(
     patch=24,
     loss="l2",
@@ -107,19 +110,20 @@ _DROPOUT = Descent(
         "data": "not stated",
     },
 )
-_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+_STAGES = {2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}  # sub-pixel factors by scale
 PLACES = ("none", "convolutions", "dense", "both")
-"""Where a discriminator may drop out."""
+"""Places of dropout in a discriminator."""
 
 
 class SRResNet(nn.Module):
     """SRResNet, and the generator of SRGAN (figure 4).
 
-    Head of `kernel` x `kernel` and PReLU; residual blocks; one more convolution and the skip from
-    the head around all of them; sub-pixel stages of x2 or x3; tail of `kernel` x `kernel`.
+    In order: a convolution of `kernel` x `kernel` with PReLU; residual blocks and a convolution,
+    with a skip connection around both; sub-pixel stages of x2 or x3; a convolution of `kernel` x
+    `kernel`.
 
     Raises:
-        InputError: a scale that the stages do not make.
+        InputError: a scale that the stages cannot reach.
     """
 
     def __init__(
@@ -142,7 +146,7 @@ class SRResNet(nn.Module):
         self.tail = _conv(features, 3, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of RGB, (N, 3, h, w) in [0, 1]: (N, 3, scale*h, scale*w)."""
+        """SR (N, 3, scale*h, scale*w) of RGB x, (N, 3, h, w) in [0, 1]."""
         shallow = self.head(x)  # (N, features, h, w)
         deep = shallow + self.merge(self.blocks(shallow))
         out: Tensor = self.tail(self.upsample(deep))  # (N, 3, scale*h, scale*w)
@@ -150,7 +154,7 @@ class SRResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """Two convolutions, each normalised, PReLU between them, added to the input; none after."""
+    """Two normalised convolutions with PReLU in between, added to the input."""
 
     def __init__(self, features: int, batch_norm: bool) -> None:
         super().__init__()
@@ -168,24 +172,25 @@ class _Block(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """SRGAN's judge of an HR patch (figure 4), with dropout as Lal & Javid add it.
+    """SRGAN's discriminator (figure 4), with optional dropout after Lal & Javid.
 
-    Eight 3x3 convolutions, 64 to 512 channels, every second of stride 2, each with LeakyReLU(0.2)
-    and all but the first normalised; then two dense layers, 1024 and 1. Initialisation, on which
-    the paper is silent, is PyTorch's.
+    Eight 3x3 convolutions with 64 to 512 channels, every second of stride 2. Batch normalisation
+    (not after the first) and LeakyReLU(0.2) follow each convolution. Then two dense layers of 1024
+    outputs and a single output. The paper does not state the initialisation; PyTorch's default is
+    used.
 
     Lal & Javid (Image Super-Resolution using Deep Neural Networks, section 4) add "dropout
-    layers", stating neither the rate nor the place: both are parameters. "convolutions" drops
-    whole channels after the activation of each convolution, "dense" drops inputs of the last
-    dense layer, "both" does both.
+    layers" and state neither rate nor place. Both are parameters here. "convolutions" drops whole
+    channels after the activation of each convolution. "dense" drops inputs of the last dense layer.
+    "both" combines the two.
 
     Args:
         patch: side of the HR patch in pixels, at least 16.
-        dropout: probability in [0, 1) to drop a channel or an input; 0 where the place is "none".
-        place: one of PLACES.
+        dropout: probability in [0, 1) to drop a channel or an input; 0 if the place is "none".
+        place: a word in PLACES.
 
     Raises:
-        InputError: an argument outside these, or a rate without a place.
+        InputError: an argument outside its range, or a dropout rate without a place.
     """
 
     def __init__(self, patch: int, dropout: float, place: str) -> None:
@@ -207,11 +212,12 @@ class Discriminator(nn.Module):
         for width in (64, 128, 256, 512):
             for stride in (1, 2):
                 layers.append(nn.Conv2d(before, width, 3, stride=stride, padding=1))
-                if before != 3:
+                if before != 3:  # the first convolution, on RGB, has no normalisation (figure 4)
                     layers.append(nn.BatchNorm2d(width))
                 layers.append(nn.LeakyReLU(0.2, inplace=True))
                 if place in ("convolutions", "both"):
                     layers.append(nn.Dropout2d(dropout))
+                # side after a 3x3 convolution of this stride with padding 1
                 before, side = width, (side - 1) // stride + 1
         self.features = nn.Sequential(*layers)
         last = [nn.Dropout(dropout)] if place in ("dense", "both") else []
@@ -223,9 +229,10 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Probability that each patch is HR and not SR: (N, 3, patch, patch) to (N, 1) in (0, 1).
+        """Probability (N, 1), in (0, 1), that each patch is HR and not SR.
 
-        Patches are in [0, 1], where the paper's are in [-1, 1].
+        Args:
+            x: RGB patches, (N, 3, patch, patch) in [0, 1]; the paper's are in [-1, 1].
 
         Raises:
             InputError: patches of another shape.
@@ -233,7 +240,8 @@ class Discriminator(nn.Module):
         if x.shape[1:] != (3, self.patch, self.patch):
             raise InputError(
                 f"discriminator: patches of shape {tuple(x.shape[1:])}; expected "
-                f"{(3, self.patch, self.patch)}: crop them, or build it for their side"
+                f"{(3, self.patch, self.patch)}: crop the patches, or build a Discriminator of "
+                "their side"
             )
         return torch.sigmoid(self.judge(self.features(x).flatten(1)))
 
@@ -247,7 +255,11 @@ def _norm(features: int, batch_norm: bool) -> nn.Module:
 
 
 def _recipes(name: str) -> Iterator[Recipe]:
-    """By each source; `short` is for a processor. Losses of features differ by their layer."""
+    """Recipes of each source for a method of this file.
+
+    SRGAN's recipes differ in the loss: VGG features of layer 5_4, of layer 2_2, or pixels (MSE).
+    Lal & Javid's differ in the patch. `short` is small enough to train on a CPU.
+    """
     if name == "srgan":
         by_layer = {
             "cvpr2017": _SRGAN,
@@ -285,7 +297,7 @@ def _recipes(name: str) -> Iterator[Recipe]:
 
 
 def method(name: str) -> Method:
-    """The card of SRResNet, its reproduction, or SRGAN's generator; none has published weights."""
+    """The `Method` of SRResNet, `srresnet-3x3` or SRGAN's generator; without published weights."""
     kernel = 3 if name == "srresnet-3x3" else 9
 
     def build(scale: int, settings: Settings) -> nn.Module:

@@ -1,7 +1,8 @@
-"""VDSR: twenty convolutions that add what interpolated luma lacks.
+"""VDSR: twenty convolutions that predict HR minus interpolated luma.
 
 Kim, Lee, Lee: Accurate Image Super-Resolution Using Very Deep Convolutional Networks, CVPR 2016,
-section 3.1. Every layer pads with zeros, so the size stays. One network serves all scales.
+section 3.1. Every layer pads with zeros, so the output has the size of the input. The same network
+serves all scales.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ _SHA256 = "f613166660840af1a2ca47e31b0337b951e7c4e094364f6135a16d81a55c323c"
 
 
 class VDSR(nn.Module):
-    """`depth` layers of 3x3, ReLU between them, and the input added to the last (section 3.1).
+    """`depth` convolutions of 3x3 with ReLU in between, added to the input (section 3.1).
 
-    Weights start as He et al. draw them for ReLU (section 5.2), biases at 0.
+    Weights have He initialisation for ReLU (section 5.2), biases start at 0.
 
     Raises:
         InputError: fewer than two layers.
@@ -78,7 +79,7 @@ class VDSR(nn.Module):
         self.layers = nn.ModuleList(_conv(before, after) for before, after in pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
-        """SR of interpolated luma, (N, 1, H, W) in [0, 1]: the same shape."""
+        """SR (N, 1, H, W) of interpolated luma x, (N, 1, H, W) in [0, 1]."""
         residual = self.layers[0](x)  # (N, features, H, W)
         for layer in self.layers[1:]:
             residual = layer(torch.relu_(residual))
@@ -95,13 +96,18 @@ def _conv(before: int, after: int) -> nn.Conv2d:
 
 
 def from_mat(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
-    """State dict of the authors' `.mat` layout: one struct `model` of two rows of cells.
+    """State dict of a `VDSR` from the authors' `.mat` layout.
 
-    `weight` holds a filter bank a layer, (rows, columns, in, out), the last without its `out`;
-    `bias` holds (out, 1).
+    Args:
+        arrays: struct `model` with two fields, a cell per layer each. A cell of `weight` has shape
+            (rows, columns, in, out); the last layer's has no `out` dimension. A cell of `bias` has
+            shape (out, 1).
+
+    Returns:
+        Weights (out, in, rows, columns) and biases (out,) of `layers.0`, `layers.1`, ..., float32.
 
     Raises:
-        InputError: another name, another field, or cells that do not make a chain of layers.
+        InputError: another name, another field, or cells that do not form a chain of layers.
     """
     if set(arrays) != {"model"}:
         raise InputError(f"not the authors' VDSR layout: it holds {sorted(arrays)}, not ['model']")
@@ -118,10 +124,10 @@ def from_mat(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     if len(cells["weight"]) != len(cells["bias"]):
         raise InputError(
             f"not the authors' VDSR layout: {len(cells['weight'])} cells of weights, "
-            f"{len(cells['bias'])} of biases"
+            f"{len(cells['bias'])} of biases; expected as many"
         )
     state: dict[str, Tensor] = {}
-    planes = 1
+    planes = 1  # input channels of the layer: luma for the first
     for k, (weight, bias) in enumerate(zip(cells["weight"], cells["bias"], strict=True)):
         bank, offsets = np.asarray(weight, np.float32), np.asarray(bias, np.float32).reshape(-1)
         bank = bank[..., None] if bank.ndim == 3 else bank  # MATLAB drops a last dimension of 1
@@ -146,7 +152,7 @@ def _multiplies(scale: int, settings: Settings) -> float:
 
 
 def method(name: str) -> Method:
-    """The card of VDSR; its weights are one file for x2, x3 and x4."""
+    """The `Method` of VDSR; a single file of weights serves x2, x3 and x4."""
     return Method(
         name=name,
         citation=_CITATION,

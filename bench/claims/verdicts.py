@@ -102,6 +102,8 @@ def inconsistent_averages(table: PaperTable) -> dict[Cell, str]:
     rows: dict[Cell, list[Result]] = defaultdict(list)
     averages: dict[Cell, Result] = {}
     for claim in table.claims:
+        if claim.other:  # a difference's average is no mean of one method's rows
+            continue
         cell = _place(claim.result)
         if claim.result.image:
             rows[cell._replace(image="")].append(claim.result)
@@ -135,7 +137,7 @@ def judge(
     for claim in table.claims:
         published = claim.result
         value, remark = measured.of_claim(claim)
-        contradiction = inconsistent.get(_place(published), "")
+        contradiction = "" if claim.other else inconsistent.get(_place(published), "")
         if published.note.startswith("inconsistent:"):
             contradiction = published.note.removeprefix("inconsistent:").strip()
         verdict, reason = _verdict(published, value, contradiction, remark)

@@ -22,11 +22,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc
 
 def main() -> None:
     """Run the command; exit status 0 done, 1 a check failed, 2 bad usage or input."""
-    _keep_freed_memory()
+    keep_freed_memory()
     sys.exit(status(sys.argv[1:]))
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have the C library keep freed memory for the next tensor, where it can be told to (glibc).
 
     By default every large tensor is mapped and unmapped, and clearing fresh pages takes longer

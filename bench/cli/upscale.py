@@ -10,9 +10,6 @@ from bench.cli import options
 from bench.inference import Inference
 from zoo.errors import InputError
 
-OWN_PICTURES = "rcan2018"
-"""The protocol by which `upscale` interpolates: 8-bit RGB in and out, luma not rounded."""
-
 
 @click.command()
 @click.argument("spec", type=options.METHOD, metavar="METHOD")
@@ -42,13 +39,10 @@ def upscale(
     import torch
 
     import zoo
-    from bench import images, machine, network
-    from bench import protocol as protocols
-    from bench.evaluate import super_resolve
-    from bench.files import weights
+    from bench import images
     from bench.files.whole import write_whole
     from bench.progress import Progress
-    from zoo.resample import round_half_up
+    from bench.session import Upscaler
 
     method, tag = zoo.load(spec)
     label = method.name + (f"@{Path(tag).name}" if tag else "")
@@ -59,23 +53,13 @@ def upscale(
         if not Path(name).is_file():
             raise InputError(f"no image {name!r}; give the path of a picture")
     torch.backends.cudnn.deterministic = True
-    used = machine.device(device)
-    network.refuse_unsupported(inference, used)
     progress = Progress()
-    resolved = weights.resolve(method, tag, scale)
-    weights.download(method, resolved, progress)
-    module = network.prepare(
-        weights.build(method, resolved, scale, used), inference, method.factor(scale), used
-    )
-    rules = protocols.load(OWN_PICTURES)
-    with torch.no_grad(), network.switches(inference), progress.work(len(targets), len(targets)):
+    enlarged = Upscaler(spec, scale, device, inference, progress)
+    with progress.work(len(targets), len(targets)):
         for name, target in zip(pictures, targets, strict=True):
             with progress.piece(name) as lines:
-                lr = images.to_tensor(images.decode(Path(name)), used)
-                size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
-                sr = round_half_up(super_resolve(lr, size, method, module, rules))
-                write_whole({target: images.encode_png(images.to_pixels(sr))})
+                lr = images.to_tensor(images.decode(Path(name)), enlarged.device)
+                write_whole({target: images.encode_png(images.to_pixels(enlarged(lr)))})
                 progress.advance()
-                lines += [str(target), *module.fallbacks]
-                module.fallbacks = []
+                lines += [str(target), *enlarged.fallbacks()]
     return 0

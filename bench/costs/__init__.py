@@ -1,7 +1,7 @@
-"""One file, one cost: TIMED, UNITS and measure(subject).
+"""Registry of costs: each file in this folder is a cost, with TIMED, UNITS and measure(subject).
 
-The folder is the registry. A cost says what a method takes, not how good it is, and depends on no
-images: multiplies, parameters, seconds.
+A cost says how much work, memory or time a method takes: multiplies, parameters, seconds. A cost
+says nothing about quality and depends on no images.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from bench.protocol import Protocol
 from bench.result import Quantity
 from zoo.method import Method
 
-if TYPE_CHECKING:  # so that reading what costs there are does not load torch
+if TYPE_CHECKING:  # listing the costs does not load torch
     import torch
     from torch import nn
 
 FOLDER = Path(__file__).parent
 OUTPUT_720P = (720, 1280)
-"""Rows and columns of the output that the literature states costs for."""
+"""Rows and columns of the output image for which the literature states costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is costed: a method's module at a scale, on a device, fed by a protocol."""
+    """The input of a cost: a method's module at a scale, on a device, under a protocol."""
 
     method: Method
     module: nn.Module
@@ -36,49 +36,51 @@ class Subject:
     protocol: Protocol
     device: torch.device
     repetitions: int
+    """Number of timed runs, for timed costs."""
     inference: Inference = DEFAULT
 
     @property
     def channels(self) -> int:
-        """Planes that the method is given: 3 where it works on RGB, else 1."""
+        """Planes of the method's input: 3 if the method works on RGB, else 1."""
         on_rgb = self.method.channels == "any" and self.protocol.degrade == "RGB"
         return 3 if on_rgb or self.method.channels == "RGB" else 1
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One value of a cost."""
+    """The value of a quantity."""
 
     value: float
+    """In the unit that UNITS of the cost's file states."""
     spread: float | None = None
     note: str = ""
 
 
 class CostFile(Interface):
-    """What a cost's file holds."""
+    """The contents of a cost's file."""
 
     TIMED: bool
-    """Whether it depends on the machine, so that it is measured anew on another one."""
+    """Whether the values depend on the machine, so that another machine measures again."""
     UNITS: dict[str, str]
-    """Unit of each quantity that it gives."""
+    """Unit of each quantity that `measure` returns."""
 
     def measure(self, subject: Subject) -> dict[str, Cost]:
-        """Quantities of UNITS; one is left out where the device does not have it."""
+        """Quantity to value; a quantity of UNITS is left out if the device does not have it."""
 
 
 def names() -> list[str]:
-    """Names of all costs, sorted; none is imported."""
+    """Names of all costs, sorted; no cost is imported."""
     return registry.module_names(FOLDER)
 
 
 def quantities() -> dict[str, Quantity]:
-    """Every quantity that a cost gives, by its name.
+    """All quantities of all costs, by name.
 
-    A cost's file may name those of which more is better in `HIGHER_IS_BETTER`; of all others, less
-    is better.
+    A cost's file may list quantities in `HIGHER_IS_BETTER`. For all other quantities, less is
+    better.
 
     Raises:
-        InputError: a cost's file does not say its units or whether it is timed.
+        InputError: a cost's file lacks UNITS or TIMED.
     """
     found = {}
     for cost in names():
@@ -94,20 +96,21 @@ def quantities() -> dict[str, Quantity]:
 
 
 def is_timed(name: str) -> bool:
-    """Whether a cost belongs to one machine, so that it is measured again on another.
+    """Whether a cost depends on the machine, so that another machine measures again.
 
     Raises:
-        InputError: there is no such cost, or its file does not say.
+        InputError: no cost has this name, or the cost's file lacks TIMED.
     """
     stated = registry.facts("cost", FOLDER, name, ("TIMED",))
     return bool(stated["TIMED"])
 
 
 def load(name: str) -> CostFile:
-    """The cost of that name.
+    """The cost with this name.
 
     Raises:
-        InputError: there is none, or its file does not import or lacks one of the three.
+        InputError: no cost has this name, or the file does not import or lacks TIMED, UNITS or
+            measure.
     """
     return cast(
         "CostFile", registry.load_module("cost", FOLDER, name, ("TIMED", "UNITS", "measure"))

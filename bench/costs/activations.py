@@ -1,8 +1,8 @@
-"""Activations: how many numbers the convolutions and matrix products put out.
+"""Activations: the number of elements in the outputs of convolutions and matrix products.
 
 Radosavovic et al.: Designing Network Design Spaces, CVPR 2020, section 3.2: the size of the output
-tensors of all convolutions, which time on an accelerator follows more closely than multiplies. A
-matrix product is a 1x1 convolution of what it is given as rows, so that it belongs to them.
+tensors of all convolutions. The time on an accelerator follows this number more closely than the
+multiplies. A matrix product counts too, because the product is a 1x1 convolution of rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNITS = {"activations_720p": "M"}
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """Elements of all these outputs, for an output of 1280x720, as if it had no border.
+    """Elements of all these outputs, for an output image of 1280x720, as if without borders.
 
     Raises:
         InputError: the forward pass cannot be traced.

@@ -1,20 +1,20 @@
-"""Additions, counted by operator on the graph that really runs.
+"""Additions, counted operator by operator on the traced graph.
 
 The convention, exact for each output element:
 
-- a convolution or matrix product that sums K products takes K - 1 additions, and one more where
-  it adds a bias. Padding counts as any other input, as it does for multiplies. A transposed
-  convolution takes its multiplies, less one for each output position and channel that any product
-  falls on, plus one for each output element where it adds a bias;
-- a linear solve subtracts each product that it takes;
-- an addition or subtraction of two tensors, or of a number, takes one;
-- a sum, mean or norm of K elements takes K - 1; patches that are laid on each other take one for
-  each element, less one for each place that any of them covers;
-- a normalisation takes one, its shift, as it takes one multiply; means and variances that it
-  computes itself count for neither.
+- A convolution or matrix product that sums K products takes K - 1 additions, and 1 more if a bias
+  is added. Padding counts as any other input, as for multiplies.
+- A transposed convolution takes as many additions as multiplies, less 1 for each output position
+  and channel that any product falls on, plus 1 for each output element if a bias is added.
+- A linear solve takes a subtraction for each product.
+- An addition or subtraction of two tensors, or of a tensor and a number, takes 1.
+- A sum, mean or norm of K elements takes K - 1.
+- Overlapping patches that are added up take 1 for each element, less 1 for each covered place.
+- A normalisation takes 1 addition, the shift, as well as 1 multiply. Means and variances computed
+  in the forward pass count neither here nor there.
 
-Comparisons (ReLU, clipping, pooling by the largest) and the protocol's interpolation count nothing;
-counts are for each pixel inside an image, as those of multiplies.
+Comparisons (ReLU, clipping, max pooling) and the protocol's interpolation count 0. As for
+multiplies, counts are for each pixel inside an image.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ ONE_EACH = frozenset((
     "native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
     "native_layer_norm", "native_group_norm",
 ))
-"""One addition per output element."""
+"""1 addition per output element."""
 # fmt: on
 SUMS = frozenset(("sum", "mean", "linalg_vector_norm"))
-"""One addition per input element, less one per output element."""
+"""1 addition per input element, less 1 per output element."""
 
 
 def _reached(operator: Operator) -> int:
@@ -45,6 +45,7 @@ def _reached(operator: Operator) -> int:
     sides = [given[name] for name in ("stride", "padding", "dilation")]
     if operator.name == "col2im":
         kernel = given["kernel_size"]
+        # col2im is given no input side: this is torch's formula for the patches along a side.
         lengths = [
             (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
             for size, taps, stride, padding, dilation in zip(
@@ -63,15 +64,15 @@ def _reached(operator: Operator) -> int:
 
 
 def additions(operator: Operator) -> int:
-    """Additions of one operator.
+    """Additions of a single operator.
 
     Raises:
-        UnknownOperatorError: it is in no table, neither here nor among the multiplies.
+        UnknownOperatorError: the operator is in no table here and in `bench/graph/counting.py`.
     """
     if not is_known(operator):
         raise UnknownOperatorError(
             f"operator {operator.overload} is unknown to the counter of additions; add it to a "
-            "table of bench/costs/additions.py, or of bench/costs/multiplies.py if it adds nothing"
+            "table of bench/costs/additions.py, or of bench/graph/counting.py if it adds nothing"
         )
     name, out = operator.name, operator.out.size if operator.outputs else 0
     if name in PRODUCTS:
@@ -96,11 +97,11 @@ def additions(operator: Operator) -> int:
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """Additions for each pixel of LR inside an image.
+    """Additions for each LR pixel inside an image, in millions.
 
     Raises:
         InputError: the forward pass cannot be traced.
-        UnknownOperatorError: it uses an operator that is in none of the tables.
+        UnknownOperatorError: the forward pass uses an operator that is in no table.
     """
     graphs = trace_growing(subject.method, subject.module, subject.scale)
     found = per_pixel(sum(map(additions, graph.operators)) for graph in graphs)

@@ -1,4 +1,4 @@
-"""Memory that one 1280x720 output takes, read off the graph."""
+"""Memory for an output image of 1280x720, read off the traced graph."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ UNITS = {"peak_memory": "MiB"}
 
 
 def parameter_bytes(module: nn.Module) -> int:
-    """Bytes of a module's parameters and buffers, each shared one once."""
+    """Bytes of a module's parameters and buffers; a shared tensor counts once."""
     tensors = (*module.parameters(), *module.buffers())
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """Parameters, buffers, and the most that feature maps take at once, in the module's dtype.
+    """MiB of parameters, buffers and the peak of all feature maps, in the module's dtype.
 
-    LR has 1280x720 pixels divided by the scale, rounded up. What a convolution needs while it
-    runs (its workspace) is not included: it is the library's choice, and differs by machine.
+    LR has 1280x720 pixels divided by the scale, rounded up. The workspace of a convolution is not
+    included, because the library chooses the workspace and machines differ.
 
     Raises:
         InputError: the forward pass cannot be traced.

@@ -1,26 +1,29 @@
-"""Multiplications, counted by operator on the graph that really runs.
+"""Multiplications, counted operator by operator on the traced graph.
 
-The convention: one multiply per multiply-accumulate of convolutions, matrix products, weighted sums
-of rows and linear solves; `multiplies_*` holds these. Multiplications and divisions of single
-elements (normalisation, residual scaling, PReLU's slope, an interpolation written as weighted
-sums) are counted apart as `elementwise_multiplies_*`, and what the protocol's interpolation needs
-before a method that takes interpolated LR as `interpolation_multiplies_*`. Additions, biases,
-activations, roots, comparisons and searches count nothing, as in the literature. An operator that
-is not in the table raises: nothing is taken to be free that was not looked at.
+The convention:
 
-Counts are for each pixel inside an image (`bench.graph.per_pixel`): what a method leaves out at the
-border is not spread over the others. Where the work depends on the image, as it does for sparse
-coding, a pass on shapes alone does what the method's file states as the mean. The Cholesky
-factor of n equations takes j multiplies for each entry of its row or column j, counted from 0, so
-(n^3 - n) / 6, and divides the n (n - 1) / 2 entries below its diagonal; each of the two triangular
-solves takes n (n - 1) / 2 multiplies and n divisions.
+- `multiplies_*`: 1 multiply per multiply-accumulate of convolutions, matrix products, weighted
+  sums of rows and linear solves.
+- `elementwise_multiplies_*`: multiplications and divisions of single elements (normalisation,
+  residual scaling, PReLU's slope, an interpolation written as weighted sums).
+- `interpolation_multiplies_*`: the protocol's interpolation before a method that takes
+  interpolated LR.
+- Additions, biases, activations, roots, comparisons and searches count 0, as in the literature.
+
+The tables in `bench/graph/counting.py` say how each operator counts. An operator in no table raises
+an error, so no operator counts as free by default.
+
+Counts are for each pixel inside an image (`bench.graph.trace.per_pixel`). Work that a method leaves
+out at the borders does not lower the count of the other pixels. If the work depends on the image,
+as for sparse coding, the traced forward pass does the mean work that the method's file states.
 
 `multadds_720p` is the literature's figure for an output of 1280x720. It differs from
-`multiplies_720p` only where a convolution is transposed: the tables that print it take one for a
-convolution at its output's size, k * k * C_in * C_out for each output pixel, although each input
-pixel meets each weight once; that is stride^2 times what it costs. FSRCNN's 6.0, 5.0 and 4.6 G at
-x2, x3 and x4, as Ahn et al. tabulate them (Fast, Accurate, and Lightweight Super-Resolution with
-Cascading Residual Network, ECCV 2018), are counted so; it truly takes 2.9, 1.3 and 0.7 G.
+`multiplies_720p` only for transposed convolutions. The literature's tables count a transposed
+convolution as a convolution at the output's size: k * k * C_in * C_out for each output pixel. In
+fact each input pixel meets each weight once, so the tables' count is stride^2 times the true cost.
+Example: Ahn et al. (Fast, Accurate, and Lightweight Super-Resolution with Cascading Residual
+Network, ECCV 2018) tabulate 6.0, 5.0 and 4.6 G for FSRCNN at x2, x3 and x4. In truth, FSRCNN takes
+2.9, 1.3 and 0.7 G.
 """
 
 from __future__ import annotations
@@ -59,12 +62,12 @@ class _Interpolation(nn.Module):
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """The quantities of UNITS; counted on shapes alone, for each pixel inside an image.
+    """The quantities of UNITS, counted on shapes alone, for each pixel inside an image.
 
     Raises:
-        InputError: the forward pass needs values, or leaves torch, so that it cannot be counted;
-            or its output has another size than the method's contract says.
-        UnknownOperatorError: it uses an operator that is in none of the tables.
+        InputError: the forward pass reads values or leaves torch and so cannot be counted, or the
+            output's size is not the size in the method's contract.
+        UnknownOperatorError: the forward pass uses an operator that is in no table.
     """
     scale, method = subject.scale, subject.method
     graphs = trace_growing(method, subject.module, scale)
@@ -74,7 +77,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
         if given != [(scale * side, scale * side)]:
             raise InputError(
                 f"{method.name} gave {given or 'no tensor'} for LR of {side}x{side} px; expected "
-                f"{scale * side}x{scale * side}: mend the method"
+                f"{scale * side}x{scale * side}: fix the method"
             )
 
     def counted(count: Callable[[Operator], int]) -> float:

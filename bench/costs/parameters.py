@@ -1,7 +1,8 @@
-"""Number of parameters, as the literature counts them: of the module, or of its convolutions.
+"""Number of parameters, in the literature's ways of counting: of the module, or of convolutions.
 
-MDSR has one path a scale, of which one output uses one; SRResNet's 1,545,219 are its convolutions
-alone, without batch normalisation and PReLU; MemNet's 676,992 are weights without biases.
+- MDSR has a path for each scale, and an output uses the path of a single scale.
+- SRResNet's 1,545,219 are convolutions only, without batch normalisation and PReLU.
+- MemNet's 676,992 are weights without biases.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ UNITS = {"parameters": "", "conv_parameters": "", "conv_weights": ""}
 
 
 def convolutional(graph: Graph) -> tuple[set[str], set[str]]:
-    """Names of the weights and of the biases that convolutions and linear layers used.
+    """Names of the weights, and of the biases, that convolutions and linear layers used.
 
-    A weight that is computed, as weight normalisation does, stands for all parameters that it is
-    computed from. A bias is what the operator itself adds, or a vector of parameters added where
-    a product runs, since a linear layer on some layouts adds its bias with an operator of its own.
+    A computed weight, as in weight normalisation, stands for all parameters that the weight is
+    computed from. A bias is the bias argument of the operator, or a vector of parameters that is
+    added in a module with a product: on some layouts, a linear layer adds the bias by a separate
+    operator.
     """
     made_of: dict[int, frozenset[str]] = {}
 
     def names(value: Value) -> frozenset[str] | None:
-        """Parameters that a tensor is computed from; None where the input has a part in it."""
+        """Parameters that a tensor is computed from; None if the network's input has a part."""
         return frozenset({value.parameter}) if value.parameter else made_of.get(value.number)
 
     layers = {operator.layer for operator in graph.operators if operator.name in PRODUCTS}
@@ -48,11 +50,12 @@ def convolutional(graph: Graph) -> tuple[set[str], set[str]]:
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """`parameters` are all of the module; the others those that the pass at this scale uses.
+    """Numbers of parameters; a shared tensor counts once.
 
-    `conv_parameters` are weights and biases of convolutions and linear layers, `conv_weights` the
-    weights alone; a tensor that is shared, or used again and again, counts once. They are left
-    out where the pass cannot be traced.
+    `parameters` counts the whole module. The other quantities count only parameters that the
+    forward pass at this scale uses: `conv_parameters` the weights and biases of convolutions and
+    linear layers, `conv_weights` only the weights. Both are left out if the forward pass cannot be
+    traced.
     """
     module = subject.module
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}

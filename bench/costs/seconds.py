@@ -1,4 +1,4 @@
-"""Wall time of one 1280x720 output, on the device at hand, and its share of the roofline."""
+"""Wall time of an output image of 1280x720 on the given device, and the share of the roofline."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HIGHER_IS_BETTER = ("roofline_fraction",)
 
 
 def interquartile_range(times: list[float]) -> float:
-    """Distance of the quartiles; 0 for a single value.
+    """Distance between the quartiles, in the unit of `times`; 0 for a single value.
 
     >>> interquartile_range([1.0, 2.0, 3.0, 4.0, 5.0])
     2.0
@@ -43,7 +43,7 @@ def interquartile_range(times: list[float]) -> float:
 
 
 def deciles(times: list[float]) -> tuple[float, float]:
-    """The 10th and the 90th percentile, interpolated; a single value is both.
+    """The 10th and the 90th percentile, interpolated; for a single value, both are this value.
 
     >>> deciles([1.0, 2.0, 3.0, 4.0, 5.0])
     (1.4, 4.6)
@@ -55,20 +55,24 @@ def deciles(times: list[float]) -> tuple[float, float]:
 
 
 def photograph(height: int, width: int) -> Tensor:
-    """An installed photograph at a size: (3, height, width), float64, whole levels in [0, 255]."""
+    """A demo photograph, resized: (3, height, width), float64, whole levels in [0, 255]."""
     file = datasets.manifest("demo").role("HR")["coffee"]
     pixels = images.decode(fetch.local_path(file))
     return imresize(images.to_tensor(pixels, CPU), size=(height, width), rounding="once")
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """Seconds from LR to SR: the median, with the interquartile range as its spread, and deciles.
+    """Seconds from LR to SR, the share of the roofline, and a GPU's peak memory.
 
-    LR is a photograph of 1280x720 pixels divided by the scale, rounded up; the protocol's
-    interpolation is included. `roofline_fraction` is the least time that the network's operators
-    need under the ceilings of this machine, measured here and now, divided by the median;
-    `device_memory` the most that a GPU's allocator held. A method without weights has no share of
-    the roofline, nor has one that varies.
+    LR is a photograph of 1280x720 pixels divided by the scale, rounded up. The protocol's
+    interpolation is included.
+
+    - `seconds` is the median, with the interquartile range as the spread; `seconds_p10` and
+      `seconds_p90` are deciles.
+    - `roofline_fraction` is the least time of the network's operators divided by the median. The
+      machine's ceilings are measured in the same call. A method without weights has no such share;
+      a method that `varies` has none either.
+    - `device_memory` is the most memory that the GPU's allocator held, in MiB.
     """
     method, device, asked = subject.method, subject.device, subject.inference
     height, width = (math.ceil(side / subject.scale) for side in OUTPUT_720P)
@@ -80,7 +84,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
     times = repeat(
         lambda: forward(lr, size, method, run, subject.protocol), device, subject.repetitions
     )
-    times = [taken / asked.batch for taken in times]
+    times = [taken / asked.batch for taken in times]  # a run computes `batch` copies of the image
     median = statistics.median(times)
     note = f"{size[1]}x{size[0]} output, median of {len(times)}, spread is the interquartile range"
     note = "; ".join([note, *dict.fromkeys(run.fallbacks)])
@@ -97,7 +101,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
 
 
 def _share(subject: Subject, lr_size: tuple[int, int], median: float) -> dict[str, Cost]:
-    """The share of the roofline, where there is a network whose graph can be had."""
+    """The share of the roofline; empty without weights, or if the network cannot be traced."""
     if next(subject.module.parameters(), None) is None or subject.method.varies:
         return {}
     try:

@@ -95,15 +95,15 @@ def load(name: str) -> Experiment:
         raise InputError(f"{path}: {' '.join(str(error).split())}; mend the file") from error
     own = {
         "name": name,
-        "arms": tuple(_filled(Arm, arm, path) for arm in _tables(written, "arm", path)),
+        "arms": tuple(_filled(Arm, "arm", arm, path) for arm in _tables(written, "arm", path)),
         "claims": tuple(
-            _filled(Comparison, claim, path) for claim in _tables(written, "claim", path)
+            _filled(Comparison, "claim", claim, path) for claim in _tables(written, "claim", path)
         ),
     }
     clash = [key for key in own if key in written]
     if clash:
         raise InputError(f"{path}, experiment: surplus {', '.join(clash)}; mend the file")
-    found: Experiment = _filled(Experiment, {**written, **own}, path)
+    found: Experiment = _filled(Experiment, "experiment", {**written, **own}, path)
     if found.seeds < 1:
         raise InputError(f"{path}: seeds = {found.seeds}; give at least 1")
     known: list[str] = []
@@ -141,14 +141,14 @@ def _tables(written: dict[str, Any], key: str, path: Path) -> list[Mapping[str, 
     return found
 
 
-def _filled(kind: Any, values: Mapping[str, Any], path: Path) -> Any:
+def _filled(kind: Any, entry_name: str, values: Mapping[str, Any], path: Path) -> Any:
     """A dataclass of these values, lists made tuples.
 
     Raises:
         InputError: one is missing, surplus or of another kind.
     """
     known = {entry.name: entry for entry in fields(kind)}
-    where = f"{path}, {kind.__name__.lower()}"
+    where = f"{path}, {entry_name}"
     surplus = [key for key in values if key not in known]
     missing = [
         key

@@ -55,11 +55,13 @@ COST_CODE = (
 
 @lru_cache
 def method_code(source: Path) -> str:
+    """SHA-256 of all code of a method; its file and what that imports of `zoo`."""
     return hash_of(tuple(code_of(source)))
 
 
 @lru_cache
 def hash_of(paths: tuple[Path, ...]) -> str:
+    """SHA-256 of the bytes of several files, in order."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.read_bytes())

@@ -45,7 +45,7 @@ def literals(folder: Path, name: str) -> dict[str, Any]:
         tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
         return {}
-    found = {}
+    found: dict[str, Any] = {}
     for node in tree.body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue

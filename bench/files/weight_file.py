@@ -90,6 +90,10 @@ def _word(tensor: Tensor) -> str:
 def without_prefix(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
+    """The state dict without the prefix `module.` that data-parallel training puts on every key.
+
+    Unchanged where some key lacks the prefix, or where the network's own keys have it.
+    """
     prefix = "module."
     if not state or not all(key.startswith(prefix) for key in state):
         return state

@@ -1,1 +1,1 @@
-"""A network's traced graph, and what is read from it: counts, receptive field, roofline."""
+"""Traced graphs of networks, and the counts, receptive field and roofline read from a graph."""

@@ -1,8 +1,12 @@
-"""How much work each operator of a traced graph does: multiplies, elementwise, unknown.
+"""Tables of aten operators: how many multiplies each operator of a traced graph takes.
 
-A table of operator names says how each one counts. An operator that is in no table is unknown, and
-raises: nothing is taken to be free that was not looked at. `bench/costs/multiplies.py` states the
-convention.
+- `PRODUCTS`: convolutions, matrix products, weighted sums of rows.
+- `SOLVES`: the steps of a linear solve.
+- `ELEMENTWISE`, `SQUARES`, `SCALED_ADDITIONS`: multiplies and divisions of single elements.
+- `FREE`: no multiply.
+
+An operator in no table raises `UnknownOperatorError`. So no operator counts as free by default.
+`bench/costs/multiplies.py` states which count belongs to which quantity.
 """
 
 from __future__ import annotations
@@ -17,16 +21,22 @@ from zoo.errors import InputError
 
 
 class UnknownOperatorError(InputError):
-    """An operator that a table does not know."""
+    """An operator that no table counts."""
 
 
 def convolution_multiplies(
     x: Iterable[int], weight: Iterable[int], out: Iterable[int], transposed: bool
 ) -> int:
-    """Multiplies of a convolution from the shapes of its input, weight and output.
+    """Multiplies of a convolution, from the shapes of input, weight and output.
 
-    A weight is (C_out, C_in / groups, k...), or (C_in, C_out / groups, k...) where transposed, so
-    that each output element, or each input element where transposed, meets `prod(weight[1:])`.
+    Each output element takes `prod(weight[1:])` multiplies. In a transposed convolution, each
+    input element does.
+
+    Args:
+        x: shape of the input, (N, C_in, H, W) or with another number of sides.
+        weight: (C_out, C_in / groups, *kernel); transposed: (C_in, C_out / groups, *kernel).
+        out: shape of the output, (N, C_out, H', W').
+        transposed: whether the convolution is transposed.
 
     >>> convolution_multiplies((1, 3, 8, 8), (64, 3, 9, 9), (1, 64, 8, 8), False)
     995328
@@ -36,15 +46,16 @@ def convolution_multiplies(
 
 
 class Operands(NamedTuple):
-    """What a convolution, matrix product or weighted sum of rows calls its operands."""
+    """Names of the two factors among an operator's arguments, and of the added bias."""
 
     left: str
     right: str
-    """The weight, where it has one."""
+    """The weight, if the operator has a weight."""
     bias: str = ""
-    """What it adds; empty where it adds nothing."""
+    """Empty if the operator adds nothing."""
 
 
+# The weights by which an embedding bag sums rows of a table; None for a plain sum of rows.
 _BAG = "per_sample_weights"
 PRODUCTS = {
     "convolution": Operands("input", "weight", "bias"),
@@ -59,21 +70,30 @@ PRODUCTS = {
     "_embedding_bag": Operands(_BAG, "weight"),
     "_embedding_bag_forward_only": Operands(_BAG, "weight"),
 }
-"""Convolutions, matrix products, weighted sums of rows: one multiply per multiply-accumulate."""
+"""Convolutions, matrix products, weighted sums of rows: 1 multiply per multiply-accumulate."""
 
 
 def _entries(operator: Operator, of_order: Callable[[int], int]) -> int:
-    """Sum over an output's columns and over all systems, each of n equations: `of_order(n)`."""
+    """Work of a batch of linear systems, `of_order(n)` each, with an output (*systems, n, columns).
+
+    A factorisation is done once for each system, a solve once for each system and column.
+    """
     *systems, order, columns = operator.out.shape
     solves = operator.name == "cholesky_solve"
     return math.prod(systems) * of_order(order) * (columns if solves else 1)
 
 
 SOLVES: dict[str, tuple[Callable[[int], int], Callable[[int], int]]] = {
+    # Row j, counted from 0, has n - j entries that take j multiplies each: (n^3 - n) / 6 in all.
+    # Each of the n (n - 1) / 2 entries below the diagonal takes a division.
     "linalg_cholesky_ex": (lambda n: (n**3 - n) // 6, lambda n: n * (n - 1) // 2),
+    # Two triangular solves, each with n (n - 1) / 2 multiplies and n divisions.
     "cholesky_solve": (lambda n: n * (n - 1), lambda n: 2 * n),
 }
-"""Multiplies and divisions of n linear equations, or for each of their right-hand sides."""
+"""Multiplies, and divisions, as functions of the number n of linear equations.
+
+The Cholesky factor takes them once, `cholesky_solve` once for each right-hand side.
+"""
 # fmt: off
 ELEMENTWISE = frozenset((
     "mul", "mul_", "div", "div_", "reciprocal", "square", "square_", "addcmul", "addcmul_",
@@ -81,11 +101,11 @@ ELEMENTWISE = frozenset((
     "native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
     "native_layer_norm", "native_group_norm",
 ))
-"""One multiply per output element."""
+"""1 multiply or division per output element."""
 SQUARES = {"pow": "exponent", "linalg_vector_norm": "ord"}
-"""One multiply per input element where this argument is 2; else unknown."""
+"""1 multiply per input element if the named argument is 2; with any other value, unknown."""
 SCALED_ADDITIONS = frozenset(("add", "add_", "sub", "sub_", "rsub"))
-"""One multiply per output element where `alpha` is given and is not 1; else free."""
+"""1 multiply per output element if the argument `alpha` is not 1; else free."""
 FREE = frozenset((
     "relu", "relu_", "tanh", "tanh_", "sigmoid", "sigmoid_", "clamp", "clamp_", "clamp_min",
     "gelu", "silu", "silu_", "elu", "exp", "_softmax", "sqrt",
@@ -110,7 +130,7 @@ FREE = frozenset((
 
 # fmt: on
 def products(operator: Operator) -> int:
-    """Multiplies of what is in PRODUCTS or SOLVES; 0 for anything else."""
+    """Multiplies of an operator in PRODUCTS or SOLVES; 0 for any other operator."""
     if operator.name in SOLVES:
         return _entries(operator, SOLVES[operator.name][0])
     if operator.name not in PRODUCTS:
@@ -126,7 +146,7 @@ def products(operator: Operator) -> int:
 
 
 def elementwise(operator: Operator) -> int:
-    """Multiplies and divisions of single elements; 0 for anything else."""
+    """Multiplies and divisions of single elements; 0 for an operator that has none."""
     if operator.name in SOLVES:
         return _entries(operator, SOLVES[operator.name][1])
     if operator.name in SQUARES:
@@ -136,16 +156,21 @@ def elementwise(operator: Operator) -> int:
 
 
 def is_known(operator: Operator) -> bool:
-    """Whether it is in one of the tables."""
+    """Whether a table says how to count the operator."""
     name = operator.name
     if name in SQUARES:
         return bool(operator.arguments[SQUARES[name]] == 2)
     tables = (PRODUCTS, SOLVES, ELEMENTWISE, SCALED_ADDITIONS, FREE)
+    # The overloads of scatter with `reduce` may multiply, so the name alone does not make it free.
     return any(name in table for table in tables) and "reduce" not in operator.arguments
 
 
 def multadds(operator: Operator) -> int:
-    """As `products`, a transposed convolution taken for one at the size of its output."""
+    """Multiply-additions of an operator as the literature prints them.
+
+    A transposed convolution counts as a convolution with the same weight at the output's size. For
+    every other operator the result is `products`.
+    """
     if operator.name != "convolution" or not operator.arguments["transposed"]:
         return products(operator)
     batch, _, *positions = operator.out.shape
@@ -153,40 +178,44 @@ def multadds(operator: Operator) -> int:
 
 
 def refuse_unknown(graph: Graph) -> None:
-    """Refuse what cannot be counted.
+    """Refuse a graph with an operator that cannot be counted.
 
     Raises:
-        UnknownOperatorError: an operator that is in none of the tables, by name.
+        UnknownOperatorError: an operator is in no table; the message names the operator.
     """
     for operator in graph.operators:
         if not is_known(operator):
             raise UnknownOperatorError(
                 f"operator {operator.overload} is unknown to the counter; add it to a table of "
-                "bench/costs/multiplies.py"
+                "bench/graph/counting.py"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A row of a network's table of layers: what multiplies, and how much of it."""
+    """A row of a network's layer table: a layer with products or solves, and their multiplies."""
 
     path: str
-    """Dotted path of the module, or of the parameter where none but the whole runs it."""
+    """Dotted path of the module; of the parameter if the network itself runs the product."""
     kind: str
     """`convolution`, `transposed convolution`, `matrix product`, `weighted sum`, `linear solve`."""
     weight: tuple[int, ...]
-    """Shape of the weight, or of one matrix product's second operand; empty for a solve."""
+    """Shape of the weight, or of a matrix product's second factor; empty for a solve."""
     output: tuple[int, ...]
-    """Shape of one output: (N, C, H, W) of a convolution; else without what images make longer."""
+    """Shape of an output, without the dimensions that grow with the image.
+
+    (N, C, H, W) of a convolution; the last two dimensions of a batched matrix product or a solve;
+    the last dimension of any other product.
+    """
     multiplies: int
-    """Of all its calls, for the input that was traced."""
+    """Of all calls together, for the input that was traced."""
     elements: int
-    """Of all its outputs."""
+    """Output elements of all calls together."""
     calls: int = 1
 
 
 def _layer(operator: Operator) -> Layer:
-    """The row of one operator of PRODUCTS or SOLVES."""
+    """The row of a single operator in PRODUCTS or SOLVES."""
     name, output, kind, path = operator.name, operator.out.shape, "linear solve", operator.layer
     weight: tuple[int, ...] = ()
     if name in PRODUCTS:
@@ -210,9 +239,10 @@ def _layer(operator: Operator) -> Layer:
 
 
 def per_layer(graph: Graph) -> list[Layer]:
-    """What multiplies, in the order in which it first runs; their sum is all `products`.
+    """The layer table: all layers with products or solves, in the order of their first run.
 
-    A layer that runs again, with an output of the same shape, adds to its row.
+    A layer that runs again with an output of the same shape adds to the same row. The multiplies
+    of all rows sum to `products` over the graph.
     """
     found: dict[tuple[object, ...], Layer] = {}
     for operator in graph.operators:

@@ -1,16 +1,22 @@
-"""Receptive field: how far from an output pixel the input still matters, found on the graph.
+"""Receptive field of a traced graph: rules by which the image's rows and columns are followed.
 
-Each tensor says, for both axes of the image, which input rows an index of it is made from: the
-span from the first to the last, in whole numbers. Spans repeat with a period: where a network
-enlarges by 2, even and odd output rows see different ones, and each phase has its own. A span also
-holds the rows that its index stands for, and so those of every index that is read on the way,
-whatever is found there: a tile that lacks one finds its own edge instead.
+Each tensor has a span for every index along an axis: the first and the last input row that the
+index is computed from. (Columns work as rows do.) Spans repeat with a period. For example, if a
+network enlarges by 2, even and odd output rows have different spans: each phase has a span.
 
-All channels of a tensor are taken to see what any of them sees: where pixels become channels and
-then pixels again with nothing between that mixes channels, the field is larger than it need be.
-What networks hardly do to an image is refused, never guessed at: to crop it, to cut and join it, to
-lay its pixels out anew, to change it through a view. A method that works on lists of patches, which
-cannot be followed either, names a network that looks as far: the `receptive_field_proxy` of its module.
+A span also contains the input rows that the index itself stands for, and the spans of all indices
+read on the way, whatever the values there are. The reason is tiling: a tile without such a row ends
+in the wrong place, and the network pads there.
+
+A span holds for all channels of a tensor. If pixels become channels and then pixels again, with
+nothing in between that mixes channels, the receptive field found is larger than necessary.
+
+Operations that networks hardly ever apply to an image raise an InputError instead of a guess:
+cropping, cutting and joining, another order of the pixels, a change through a view. Lists of
+patches cannot be followed either. A method that makes such lists gives its module a method
+`receptive_field_proxy`, which returns a network with the same receptive field.
+
+`_RULES` holds the rules by operator name.
 """
 
 from __future__ import annotations
@@ -32,44 +38,51 @@ from zoo.errors import InputError
 
 @dataclass(frozen=True)
 class Field:
-    """How far a network looks, in pixels of its own input."""
+    """The receptive field of a network, in pixels of the network's own input."""
 
     rows: int
-    """Most input rows from the first to the last that one output pixel is made from."""
+    """Most rows, from the first to the last, that an output pixel is computed from."""
     columns: int
+    """Most columns, likewise."""
     margin: int
-    """What a tile must hold around a part of the image, on each side where the image goes on, so
-    that the output of that part is the whole image's."""
+    """Pixels that a tile must hold around the part to keep, on each side where the image goes on.
+
+    Then the output of this part is the same as in the whole image.
+    """
     step: int
-    """Tiles must begin at multiples of this from the image's top left corner, and end at multiples
-    from its bottom right one; 1 unless the network reduces its input."""
+    """Tiles must begin at multiples of `step`, counted from the image's top left corner.
+
+    They must end at multiples counted from the bottom right corner. 1 unless the network reduces
+    the input.
+    """
 
 
 _Span: TypeAlias = tuple[int, int]
-"""First and last input row."""
+"""First and last input row, both included."""
 
 
 def _hull(spans: Iterable[_Span]) -> _Span:
+    """The smallest span that contains all given spans."""
     firsts, lasts = zip(*spans, strict=True)
     return min(firsts), max(lasts)
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of the image in a tensor: `length` indices made from `image` rows.
+    """An axis of the image in a tensor: `length` indices computed from `image` input rows.
 
-    Index phase + n * period is made from `spans[phase]` moved by n * jump rows; jump is negative
-    where the tensor is flipped.
+    Index phase + n * period is computed from `spans[phase]` moved by n * jump rows. In a flipped
+    tensor, jump is negative.
     """
 
     dim: int
-    """Which dimension runs along it, counted from the last, which is -1."""
+    """Dimension of the tensor along the axis, counted from the last dimension, -1."""
     length: int
     image: int
     jump: int = 1
     spans: tuple[_Span, ...] = ((0, 0),)
     least: int = 0
-    """Rows that a tile on the image's edge must hold for padding with the image's own pixels."""
+    """Rows that a tile at the image's edge must hold for padding with the image's own pixels."""
 
     @property
     def period(self) -> int:
@@ -77,19 +90,20 @@ class _Axis:
 
     @property
     def step(self) -> int:
-        """Tiles must begin at multiples of so many rows to begin with a whole index."""
+        """Rows to a multiple of which a tile must be aligned, so that no index is cut."""
         return abs(self.jump) // math.gcd(self.jump, self.period)
 
     def at(self, index: int) -> _Span:
+        """The span of an index of the tensor, in input rows; the index may be outside."""
         times, phase = divmod(index, self.period)
         first, last = self.spans[phase]
         return first + times * self.jump, last + times * self.jump
 
     def place(self, index: int) -> _Span:
-        """The rows that an index stands for: a tile that holds both has the index.
+        """The input rows that an index stands for: a tile with both rows contains the index.
 
-        The first is counted from the image's one edge, the last from the other. Of `step` rows, a
-        tile holds all or none: the inmost is named, which is no stricter.
+        The first row is counted from the image's near edge, the last row from the far edge. A tile
+        holds all or none of `step` rows, so the innermost row of these is returned.
         """
         before, after = index, self.length - 1 - index
         if self.jump < 0:
@@ -101,9 +115,13 @@ class _Axis:
     def read(
         self, length: int, period: int, advance: int, sources: Callable[[int], Iterable[int]]
     ) -> _Axis:
-        """The axis of a tensor of that length whose index i is made from `sources(i)` of this one.
+        """The axis of a new tensor, computed from a tensor with this axis.
 
-        `sources(i + period)` are `sources(i)` moved by `advance`.
+        Args:
+            length: number of indices of the new tensor.
+            period: indices after which `sources` repeats.
+            advance: distance by which `sources(i + period)` is moved from `sources(i)`.
+            sources: the indices along this axis from which index i of the new tensor is computed.
         """
         repeats = self.period // math.gcd(self.period, advance)
         jump = self.jump * advance * repeats // self.period
@@ -112,14 +130,19 @@ class _Axis:
         return replace(made, spans=tuple(spans))
 
     def inward(self, before: int, after: int) -> int:
-        """How far from the image's edges that lies which padding by so many indices reads."""
+        """Distance from the image's edge, in rows, to the furthest row that padding reads.
+
+        Args:
+            before: depth in indices of the padding at the start of the axis.
+            after: depth in indices of the padding at the end.
+        """
         start = [self.at(i) for i in range(before + 1)]
         end = [self.at(self.length - 1 - i) for i in range(after + 1)]
         near, far = (start, end) if self.jump > 0 else (end, start)
         return max(_hull(near)[1], self.image - 1 - _hull(far)[0])
 
     def margin(self) -> int:
-        """Most rows that a tile must hold on one side of the place that an index stands for."""
+        """Most rows that a tile must hold on a side, beyond the rows that an index stands for."""
         most = self.least
         for index, (first, last) in enumerate(self.spans):
             start, stop = self.place(index)
@@ -128,19 +151,21 @@ class _Axis:
 
 
 _Axes: TypeAlias = tuple[_Axis, ...]
-"""Rows and columns of the image in a tensor that depends on it."""
+"""Axes of the image's rows and columns in a tensor that depends on the image."""
 _WHOLE = "lets the whole image matter to an output pixel"
 
 
 def _refusal(operator: Operator, what: str = _WHOLE) -> InputError:
+    """The error for an operator that no rule can follow, which names the module that ran it."""
     name = operator.overload + (f" in {operator.layer}" if operator.layer else "")
     return InputError(
-        f"{name} {what}, so that no receptive field is known and no tile is enough; run it on the "
-        "whole image"
+        f"{name} {what}, so its receptive field is unknown and tiles cannot be used; run the "
+        "network on the whole image"
     )
 
 
 def _joined(operator: Operator, one: _Axis, other: _Axis) -> _Axis:
+    """The axis of a tensor whose every index is computed from the same index of two tensors."""
     if one.dim != other.dim or one.jump * other.period != other.jump * one.period:
         raise _refusal(operator)  # the distance between the two grows across the image
     period = math.lcm(one.period, other.period)
@@ -150,7 +175,7 @@ def _joined(operator: Operator, one: _Axis, other: _Axis) -> _Axis:
 
 
 def _together(operator: Operator, known: Mapping[int, _Axes]) -> _Axes:
-    """What each place of the output is made from, where it is made from all operands there."""
+    """The axes of an output whose every place is computed from the same place of all operands."""
     shape = (operator.tensors[0] if operator.name == "stack" else operator.out).shape
     found = [known[value.number] for value in operator.tensors if value.number in known]
     if any(axis.length != shape[axis.dim] for axes in found for axis in axes):
@@ -164,12 +189,13 @@ def _together(operator: Operator, known: Mapping[int, _Axes]) -> _Axes:
 
 
 def _stacked(operator: Operator, axis: _Axis) -> _Axis:
+    """The axis after `stack` has inserted a dimension."""
     rank = len(operator.out.shape)
     return replace(axis, dim=axis.dim - (axis.dim <= operator.arguments["dim"] % rank - rank))
 
 
 def _windows(operator: Operator, axis: _Axis) -> _Axis:
-    """Convolution, plain or transposed, and pooling."""
+    """The axis after a convolution, a transposed convolution or a pooling."""
     given, k = operator.arguments, axis.dim + 2
     if k < 0 or len(operator.out.shape) != 4:
         raise _refusal(operator, "does not slide along the image's rows and columns")
@@ -188,7 +214,8 @@ def _windows(operator: Operator, axis: _Axis) -> _Axis:
 
 
 def _padded(operator: Operator, axis: _Axis) -> _Axis:
-    k = 2 * (-1 - axis.dim)
+    """The axis after padding with a constant, with the edge pixels or by reflection."""
+    k = 2 * (-1 - axis.dim)  # torch lists padding widths from the last dimension on
     is_constant = operator.name == "constant_pad_nd"
     widths = operator.arguments["pad" if is_constant else "padding"]
     before, after = widths[k : k + 2] or (0, 0)
@@ -202,7 +229,7 @@ def _padded(operator: Operator, axis: _Axis) -> _Axis:
 
 
 def _scaled(operator: Operator, axis: _Axis) -> _Axis:
-    """Pixels to channels and back, and each pixel several times."""
+    """The axis after pixel shuffle or unshuffle, or after each pixel is repeated."""
     given, length = operator.arguments, operator.out.shape[axis.dim]
     if axis.dim >= -2 and operator.name == "pixel_unshuffle":
         count = given["downscale_factor"]
@@ -215,13 +242,14 @@ def _scaled(operator: Operator, axis: _Axis) -> _Axis:
 
 
 def _normalised(operator: Operator, axis: _Axis) -> _Axis:
+    """The same axis: batch normalisation with stored statistics changes no place."""
     if operator.arguments["training"] or axis.dim + len(operator.out.shape) < 2:
-        raise _refusal(operator)  # statistics over the image, or a number of its own for each row
+        raise _refusal(operator)  # statistics over the image, or a different number for each row
     return axis
 
 
 def _chosen(operator: Operator, axis: _Axis) -> _Axis:
-    """Part of the channels, or one number made of them."""
+    """The axis after part of the channels is taken, or after channels are reduced to a number."""
     old, new = operator.tensors[0].shape, operator.out.shape
     given = operator.arguments.get("dim")
     dims = [given] if isinstance(given, int) else given or range(len(old))
@@ -235,16 +263,17 @@ def _chosen(operator: Operator, axis: _Axis) -> _Axis:
 
 
 def _reshaped(operator: Operator, axis: _Axis) -> _Axis:
-    """Other dimensions merged and split, the last one running fastest."""
+    """The axis after other dimensions are merged or split; the last dimension runs fastest."""
     old, new = operator.tensors[0].shape, operator.out.shape
     inner = math.prod(old[len(old) + axis.dim + 1 :])
     for dim in range(-1, -1 - len(new), -1):
         if new[dim] == axis.length and math.prod(new[len(new) + dim + 1 :]) == inner:
             return replace(axis, dim=dim)
-    raise _refusal(operator, "lays the image's pixels out anew")
+    raise _refusal(operator, "lays the image's pixels out in another order")
 
 
 def _permuted(operator: Operator, axis: _Axis) -> _Axis:
+    """The axis after dimensions are permuted."""
     rank = len(operator.out.shape)
     if operator.name == "permute":
         order = [dim % rank for dim in operator.arguments["dims"]]
@@ -254,6 +283,7 @@ def _permuted(operator: Operator, axis: _Axis) -> _Axis:
 
 
 def _flipped(operator: Operator, axis: _Axis) -> _Axis:
+    """The axis after dimensions are flipped."""
     rank = len(operator.out.shape)
     if axis.dim not in {dim % rank - rank for dim in operator.arguments["dims"]}:
         return axis
@@ -262,7 +292,7 @@ def _flipped(operator: Operator, axis: _Axis) -> _Axis:
 
 # fmt: off
 _TOGETHER = frozenset(("cat", "stack", "copy_", "expand", "repeat", "_prelu_kernel"))
-"""Beside what torch calls pointwise: each place is made from the operands at that place."""
+"""Operators to follow as pointwise, although torch does not tag them so."""
 _FOLDS = frozenset(("sum", "mean", "amax", "amin"))
 _RULES: dict[str, Callable[[Operator, _Axis], _Axis]] = {
     "stack": _stacked,
@@ -276,14 +306,18 @@ _RULES: dict[str, Callable[[Operator, _Axis], _Axis]] = {
     **dict.fromkeys(("permute", "transpose"), _permuted),
     "flip": _flipped,
 }
-"""How an axis of what an operator gives follows from that of its first operand, or of all."""
+"""Operator to rule: from the first operand's axis, or all operands' joint axis, to the output's."""
 
 
 # fmt: on
 def _follow(operator: Operator, known: Mapping[int, _Axes]) -> _Axes | None:
-    """The axes of an operator's outputs; None where they do not depend on the image."""
+    """The axes of an operator's outputs; None if the outputs do not depend on the image.
+
+    Raises:
+        InputError: the operator has no rule, or the rule cannot follow this call.
+    """
     found = [value for value in operator.tensors if value.number in known]
-    if not found or operator.name.startswith("new_"):  # which take a tensor's kind, not its values
+    if not found or operator.name.startswith("new_"):  # new_* read a tensor's dtype, not its values
         return None
     rule = _RULES.get(operator.name)
     is_pointwise = torch.Tag.pointwise in attrgetter(operator.overload)(torch.ops).tags
@@ -296,20 +330,23 @@ def _follow(operator: Operator, known: Mapping[int, _Axes]) -> _Axes | None:
         raise _refusal(operator)
     raise InputError(
         f"operator {operator.overload} is unknown to the receptive field; add a rule to "
-        "bench/costs/receptive_field.py"
+        "bench/graph/field.py"
     )
 
 
 def field(graph: Graph) -> Field:
-    """How far the network looks that ran, whatever the size of the image that it ran on.
+    """The receptive field of the traced network; the traced image's size does not matter.
 
     Raises:
-        InputError: the whole image matters, an operator has no rule, or the output does not
-            depend on the image.
+        InputError: the whole image matters to an output pixel, an operator has no rule, or no
+            output depends on the image.
     """
     shape = graph.input.shape
     if len(shape) != 4:
-        raise InputError(f"a receptive field of {shape}: trace an image of shape (N, C, H, W)")
+        raise InputError(
+            f"no receptive field for an input of shape {shape}; trace an image of shape "
+            "(N, C, H, W)"
+        )
     known = {graph.input.number: tuple(_Axis(dim, shape[dim], shape[dim]) for dim in (-2, -1))}
     in_memory = defaultdict(set)
     for operator in graph.operators:
@@ -324,7 +361,7 @@ def field(graph: Graph) -> Field:
                 known[output.number] = axes
     found = [known[output.number] for output in graph.outputs if output.number in known]
     if not found:
-        raise InputError("no output depends on the image; a receptive field needs one that does")
+        raise InputError("no output depends on the image; fix the network's forward pass")
     rows, columns = (max(b - a + 1 for axes in found for a, b in axes[k].spans) for k in (0, 1))
     return Field(
         rows=rows,

@@ -1,10 +1,13 @@
-"""What a machine could do at best: its two ceilings, and the least time of a graph under them.
+"""Roofline: a device's two ceilings, and the least time of a graph under both ceilings.
 
 Williams, Waterman, Patterson: Roofline: an insightful visual performance model for multicore
-architectures, 2009. The ceilings are measured, not looked up: the rate of a large matrix product,
-and that of copying memory. Each operator needs at least the time of its multiply-accumulates at
-the first or of its traffic at the second, whichever is longer; a network needs the sum. Operators
-that a compiler or a cache fuses take less traffic than that, so that a share may exceed 1.
+architectures, 2009.
+
+Both ceilings are measured, not looked up: the rate of a large matrix product, and the rate of
+copying memory. An operator needs at least the time of the multiply-accumulates at the first rate,
+or the time of the memory traffic at the second rate, whichever is longer. A network needs the sum
+over all operators. Operators that a compiler or a cache fuses take less traffic than counted here,
+so a measured network may be faster than the least time.
 """
 
 from __future__ import annotations
@@ -19,25 +22,26 @@ from bench.graph.counting import products
 from bench.graph.trace import Graph, Operator
 
 _SIDES = {"cpu": 2048, "cuda": 8192}
-"""Of the matrices, where they are multiplied fast enough."""
+"""Largest side of the multiplied matrices, by device type."""
 _LONG = 0.1
-"""Seconds of a matrix product that is large enough whatever its side."""
+"""Seconds: a slow device multiplies smaller matrices, whose product takes at least as long."""
 _COPIED = {"cpu": 2**26, "cuda": 2**30}
-"""Bytes: far more than a cache holds."""
+"""Bytes to copy, by device type: far more than a cache holds."""
 _REPETITIONS = 5
+"""Timed runs of a product or a copy, of which the fastest counts."""
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What a device did at best, just now."""
+    """The best rates that a device has just reached."""
 
     multiplies_per_second: float
-    """Multiply-accumulates of a matrix product."""
+    """Multiply-accumulates per second of a matrix product."""
     bytes_per_second: float
-    """Read and written by a copy, both counted."""
+    """Bytes read plus bytes written per second by a copy."""
 
     def __str__(self) -> str:
-        """Both, for people."""
+        """Both rates as text."""
         return (
             f"matrix product {self.multiplies_per_second / 1e9:.4g} G multiplies/s, copy "
             f"{self.bytes_per_second / 1e9:.4g} GB/s"
@@ -45,9 +49,9 @@ class Ceilings:
 
 
 def repeat(work: Callable[[], object], device: torch.device, repetitions: int) -> list[float]:
-    """Seconds of each repetition, after one that is not timed.
+    """Seconds of each repetition of `work`, after a first run that is not timed.
 
-    A GPU's own events time it; elsewhere a monotonic clock does.
+    On a GPU, CUDA events measure the time; elsewhere a monotonic clock does.
     """
     work()
     times = []
@@ -58,7 +62,7 @@ def repeat(work: Callable[[], object], device: torch.device, repetitions: int) -
             work()
             stop.record()
             torch.cuda.synchronize(device)
-            times.append(start.elapsed_time(stop) / 1e3)
+            times.append(start.elapsed_time(stop) / 1e3)  # CUDA reports milliseconds
         else:
             began = time.perf_counter()
             work()
@@ -67,7 +71,7 @@ def repeat(work: Callable[[], object], device: torch.device, repetitions: int) -
 
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
-    """The device's ceilings for a data type, the best of a few tries; TF32 counts if it is on."""
+    """The device's ceilings for a dtype, the best of a few tries; with TF32 if TF32 is on."""
     most, side, product = _SIDES.get(device.type, _SIDES["cpu"]), 256, 0.0
     while side < most and product < _LONG:
         side *= 2
@@ -80,12 +84,13 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
 
 
 def _product_seconds(side: int, device: torch.device, dtype: torch.dtype, tries: int) -> float:
+    """Seconds of the fastest of so many products of two (side, side) matrices."""
     left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     return min(repeat(lambda: left @ right, device, tries))
 
 
 def traffic(operator: Operator) -> int:
-    """Elements that an operator reads and writes; none where it only looks at memory otherwise."""
+    """Elements that an operator reads and writes; 0 for a view, which moves no memory."""
     given = operator.tensors
     if not operator.outputs:
         return 0
@@ -98,7 +103,7 @@ def traffic(operator: Operator) -> int:
 
 
 def least_seconds(graph: Graph, known: Ceilings, itemsize: int) -> float:
-    """The least time of a graph under the ceilings, with elements of so many bytes."""
+    """Least seconds of a graph under the ceilings, with elements of `itemsize` bytes."""
     return sum(
         max(
             products(operator) / known.multiplies_per_second,

@@ -1,7 +1,7 @@
-"""A network's operators, recorded while its forward pass runs on shapes alone.
+"""Traced graphs: a network's operators, recorded while the forward pass runs on shapes alone.
 
-A cost that depends on no pixel is read off the graph: nothing is computed, and no image, however
-large, takes memory.
+No value is computed, and an image takes no memory, however large. So the graph gives every cost
+that does not depend on pixels.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from zoo.method import Method
 SIDE = 48
 """Side of the LR image of `trace_method`, in pixels."""
 SIDES = (16, 24, 32)
-"""Sides of the LR images of `trace_growing`: equally far apart."""
+"""Sides of the LR images of `trace_growing`, in pixels; `per_pixel` needs equal distances."""
 _SELECTIONS = frozenset(("index", "index_select", "gather", "embedding"))
-"""Operators that give entries of their first tensor, chosen by others."""
+"""Operators that return entries of their first tensor, selected by other tensors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of the graph, without its numbers."""
+    """A tensor of the graph: identity, memory, shape and dtype, but no numbers."""
 
     number: int
-    """Which tensor it is: one that is changed in place keeps its number, a view has its own."""
+    """Identity of the tensor. A change in place keeps the number; a view has a new number."""
     storage: int
-    """Which memory it lies in: a view shares its base's."""
+    """Identity of the memory. A view and the viewed tensor have the same."""
     shape: tuple[int, ...]
     dtype: torch.dtype
     parameter: str = ""
-    """Dotted name of the parameter that it is, or is a view of, or holds entries of."""
+    """Dotted name of the parameter that the tensor is, views, or holds entries of; else empty."""
 
     @property
     def size(self) -> int:
@@ -53,31 +53,32 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator that ran."""
+    """An operator call in the forward pass."""
 
     name: str
-    """As aten calls it, without the overload: `convolution`, `add_`."""
+    """The aten name without the overload: `convolution`, `add_`."""
     overload: str
-    """In full: `aten.add_.Tensor`."""
+    """The aten name in full: `aten.add_.Tensor`."""
     layer: str
-    """Dotted path of the innermost module that ran it; empty at the top."""
+    """Dotted path of the innermost module that made the call; empty for the network itself."""
     arguments: Mapping[str, Any]
-    """Every argument by its name in the schema, in order, defaults filled in; tensors as Value."""
+    """All arguments by schema name, in order, with defaults filled in; tensors as Value."""
     outputs: tuple[Value, ...]
-    """The tensors that it gave."""
+    """The returned tensors."""
 
     @property
     def out(self) -> Value:
-        """The first of its outputs."""
+        """The first output."""
         return self.outputs[0]
 
     @property
     def tensors(self) -> list[Value]:
-        """The tensors among its arguments, those in lists included."""
+        """All tensors among the arguments, including tensors in lists."""
         return list(_values(self.arguments.values()))
 
 
 def _values(arguments: Any) -> Iterator[Value]:
+    """Every Value among nested lists and tuples of arguments."""
     for argument in arguments:
         if isinstance(argument, Value):
             yield argument
@@ -87,20 +88,22 @@ def _values(arguments: Any) -> Iterator[Value]:
 
 @dataclass(frozen=True)
 class Graph:
-    """What ran during one forward pass, in order."""
+    """The operator calls of a single forward pass, in order."""
 
     input: Value
     outputs: tuple[Value, ...]
     operators: tuple[Operator, ...]
     parameters: Mapping[str, tuple[int, ...]]
-    """Shape of each parameter that the forward pass used, by its dotted name; shared ones once."""
+    """Shape of each parameter that the forward pass used, by dotted name; shared ones once."""
     peak_bytes: int
-    """Most memory that tensors took at once: the input and all that the pass made, at the time;
-    not parameters and buffers, and not what an operator needs while it runs."""
+    """Most bytes alive at once: the input and the tensors that the forward pass made.
+
+    Parameters, buffers and the operators' workspaces are not included.
+    """
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, records operators and follows which memory is alive."""
+    """Records operator calls, and which memory is alive, while active as a dispatch mode."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -113,6 +116,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._numbers = WeakTensorKeyDictionary()
         self._storages: dict[int, tuple[int, weakref.ref[UntypedStorage]]] = {}
         self._names: dict[int, str] = {}
+        # Size 0: parameters and buffers do not count in peak_bytes.
         for name, parameter in module.named_parameters():
             self._names[self._storage(parameter, 0)] = name
         for buffer in module.buffers():
@@ -128,7 +132,12 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._layers.pop()
 
     def _storage(self, tensor: Tensor, size: int | None = None) -> int:
-        """Number of the memory that a tensor lies in; its bytes are alive until it is freed."""
+        """Identity of the memory that holds a tensor of any shape.
+
+        Args:
+            tensor: on the meta device.
+            size: bytes that count as alive until the memory is freed; None for all of the memory.
+        """
         storage = tensor.untyped_storage()
         key = id(storage)
         if key not in self._storages:
@@ -144,7 +153,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._live_bytes -= taken
 
     def value(self, tensor: Tensor) -> Value:
-        """The tensor as the graph describes it."""
+        """The tensor, of any shape, as the graph describes it."""
         number = self._numbers.get(tensor)  # type: ignore[no-untyped-call]
         if number is None:
             number = self._numbers[tensor] = next(self._count)
@@ -184,9 +193,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _on_meta(module: nn.Module, image_dtype: torch.dtype | None) -> nn.Module:
-    """A copy whose parameters and buffers have shapes only; no weight is copied on the way.
+    """A copy of a module on the meta device; no weight is copied on the way.
 
-    Where the dtype of images is given, modules that have a `receptive_field_proxy` are replaced by it.
+    If `image_dtype` is given, each module with a `receptive_field_proxy` is replaced by the network
+    that this method returns, in that dtype.
     """
     memo: dict[int, Any] = {}
     for part in module.modules() if image_dtype else ():
@@ -201,18 +211,18 @@ def _on_meta(module: nn.Module, image_dtype: torch.dtype | None) -> nn.Module:
 
 
 def trace(module: nn.Module, x: Tensor, *, proxies: bool = False) -> Graph:
-    """What a module's forward pass does to an input like x, of which shape and dtype matter.
+    """The graph of a module's forward pass for an input like x.
 
-    The module itself is left as it is, and where it is.
+    The module itself does not change and stays on its device.
 
     Args:
-        module: what is run.
-        x: its input.
-        sight: whether only how far it looks is asked for: modules that cannot be followed there
-            and have a `receptive_field_proxy` (`zoo.method.Method`) are then traced as the network that it gives.
+        module: the network to trace.
+        x: the input, of which only shape and dtype are read.
+        proxies: True to find a receptive field: a module that has a `receptive_field_proxy`
+            (`zoo.method.Method`) is then traced as the network that this method returns.
 
     Raises:
-        InputError: the forward pass needs values, leaves torch, or fails.
+        InputError: the forward pass reads values, leaves torch, or fails.
     """
     given = torch.empty_like(x, device="meta", requires_grad=False)
     try:
@@ -247,7 +257,10 @@ def trace_method(
     *,
     proxies: bool = False,
 ) -> Graph:
-    """The graph of a method's module, given LR of `size` (rows, columns), interpolated if it is.
+    """The graph of a method's module for an LR image of `size` (rows, columns).
+
+    The module's input has 3 planes for an RGB method, else 1. For a method that takes interpolated
+    LR, the input has `scale` times the rows and columns.
 
     Raises:
         InputError: as `trace`.
@@ -261,7 +274,7 @@ def trace_method(
 
 
 def trace_growing(method: Method, module: nn.Module, scale: int) -> tuple[Graph, Graph, Graph]:
-    """The graphs of a method's module, given square LR of SIDES, for `per_pixel`.
+    """The graphs of a method's module for square LR images with the sides SIDES, for `per_pixel`.
 
     Raises:
         InputError: as `trace`.
@@ -271,11 +284,15 @@ def trace_growing(method: Method, module: nn.Module, scale: int) -> tuple[Graph,
 
 
 def per_pixel(counts: Iterable[int]) -> float:
-    """What an LR pixel adds to a count, inside an image: that of SIDES, in order.
+    """The count for each LR pixel inside an image, away from the borders.
 
-    A count on n x n pixels is a n^2 + b n + c, where b and c are the borders', on which some
-    methods compute less: what works on patches of 5x5 pixels has (n - 4)^2 of them, one for each
-    pixel. This is a, by the second difference, and so the count's limit on large images.
+    A count on n x n pixels is a n^2 + b n + c. Here b and c come from the borders, where some
+    methods compute less: a method that takes a patch of 5x5 pixels around each pixel computes
+    (n - 4)^2 patches. The returned value is a, by the second difference. For large images, the
+    count per pixel approaches a.
+
+    Args:
+        counts: the counts for square LR images with the sides SIDES, in order.
 
     >>> per_pixel(7 * (n - 4) ** 2 for n in SIDES)
     7.0
@@ -285,22 +302,27 @@ def per_pixel(counts: Iterable[int]) -> float:
 
 
 _SIDE = 256
-"""Side of the image of `bytes_per_pixel`: sparse coding's 31 chunks take seconds to trace."""
+"""Side of the image of `bytes_per_pixel`, in pixels.
+
+No larger, because sparse coding's chunks of patches already take seconds to trace.
+"""
 
 
 def bytes_per_pixel(module: nn.Module, channels: int, dtype: torch.dtype) -> float:
-    """Bytes that the forward pass takes at its peak for each pixel of its input.
+    """Bytes that the forward pass takes at the peak, for each pixel of the input.
 
-    The input and the output are among them; weights are not, nor is a convolution's workspace. On
-    a processor that is mostly one feature map laid out anew: VDSR took 1.5 times what is said here,
-    EDSR-baseline 1.1 times. It is that of an image of 256x256 pixels: exact for networks; for
-    methods that compare some patches at once with a dictionary up to 4 times what it is on large
-    images, since what such a chunk takes is shared out among more pixels there.
+    Included are the input, the output and feature maps; not included are weights and the workspace
+    of a convolution. On a processor the workspace is mostly a feature map in another layout: VDSR
+    took 1.5 times the memory returned here, EDSR-baseline 1.1 times.
+
+    The value holds for an image of 256x256 pixels. For networks, the value is exact at any size.
+    Methods that compare patches with a dictionary, a chunk at a time, have up to 4 times the value
+    of large images: there, the memory of a chunk is divided by more pixels.
 
     Args:
-        module: what is run.
-        channels: planes of its input.
-        dtype: of its input.
+        module: the network.
+        channels: planes of the input.
+        dtype: dtype of the input.
 
     Raises:
         InputError: the forward pass cannot be traced.
@@ -310,6 +332,6 @@ def bytes_per_pixel(module: nn.Module, channels: int, dtype: torch.dtype) -> flo
 
 
 def computing_dtype(module: nn.Module) -> torch.dtype:
-    """The dtype that a module computes in; double where it has nothing of its own."""
+    """The dtype that a module computes in; float64 if the module has no parameters."""
     parameter = next(module.parameters(), None)
     return torch.float64 if parameter is None else parameter.dtype

@@ -1,8 +1,8 @@
-"""One file, one metric: UNIT, HIGHER_IS_BETTER and measure(sr, hr, protocol).
+"""Registry of metrics: each file here is a metric, with UNIT, HIGHER_IS_BETTER and measure().
 
-The folder is the registry: every file is measured, as `<file>_y` under a luma protocol and
-`<file>_rgb` under an RGB one. One that needs files from elsewhere names them as FILES, and their
-LICENCE; it is measured where it is asked for by name, as is one that says `ASKED = True`.
+A metric gives `<file>_y` under a luma protocol and `<file>_rgb` under an RGB protocol. All metrics
+are measured by default, with two exceptions that must be named: a metric that needs downloaded
+files, listed as FILES with their LICENCE, and a metric with `ASKED = True`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.files import registry
 from bench.protocol import CHANNELS, Protocol
 from bench.result import Quantity
 
-if TYPE_CHECKING:  # so that reading what metrics there are loads neither torch nor requests
+if TYPE_CHECKING:  # listing the metrics loads neither torch nor requests
     from torch import Tensor
 
     from bench.files.fetch import RemoteFile
@@ -26,26 +26,26 @@ FOLDER = Path(__file__).parent
 
 
 class Metric(Interface):
-    """What a metric's file holds."""
+    """The contents of a metric's file."""
 
     UNIT: str
     HIGHER_IS_BETTER: bool | None
-    """None where neither way is better."""
+    """None if neither direction is better."""
 
     def measure(self, sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
-        """The metric of two (C, H, W) float64 images in [0, 255], borders already cut."""
+        """The metric of two images (C, H, W), float64 in [0, 255], borders already cut."""
 
 
 def names() -> list[str]:
-    """Names of all metrics, sorted; none is imported."""
+    """Names of all metrics, sorted; no metric is imported."""
     return registry.module_names(FOLDER)
 
 
 def quantities() -> dict[str, Quantity]:
-    """Every quantity that some protocol gives, by its name: each metric of luma and of RGB.
+    """All quantities of all metrics, by name: each metric of luma and of RGB.
 
     Raises:
-        InputError: a metric's file does not say its unit or which way is better.
+        InputError: a metric's file lacks UNIT or HIGHER_IS_BETTER.
     """
     found = {}
     for metric in names():
@@ -62,47 +62,49 @@ def quantities() -> dict[str, Quantity]:
 
 
 def load(name: str) -> Metric:
-    """The metric of that name.
+    """The metric with this name.
 
     Raises:
-        InputError: there is none, or its file does not import or lacks one of the three.
+        InputError: no metric has this name, or the file does not import or lacks UNIT,
+            HIGHER_IS_BETTER or measure.
     """
     required = ("UNIT", "HIGHER_IS_BETTER", "measure")
     return cast("Metric", registry.load_module("metric", FOLDER, name, required))
 
 
 def remote_files(name: str) -> tuple[RemoteFile, ...]:
-    """What a metric needs from elsewhere; () for most.
+    """The files that a metric needs to download; () for most metrics.
 
     Raises:
-        InputError: there is no such metric, or its file does not import.
+        InputError: no metric has this name, or the metric's file does not import.
     """
     found: tuple[RemoteFile, ...] = getattr(load(name), "FILES", ())
     return found
 
 
 def licence(name: str) -> str:
-    """Terms of the files that a metric needs, '' where it needs none.
+    """Licence of the files that a metric needs to download; '' if none are needed.
 
     Raises:
-        InputError: there is no such metric, or its file does not import.
+        InputError: no metric has this name, or the metric's file does not import.
     """
     return str(getattr(load(name), "LICENCE", ""))
 
 
 def is_asked(name: str) -> bool:
-    """Whether a metric is measured only where it is asked for, though it needs nothing.
+    """Whether a metric is measured only when named, although no files are needed.
 
     Raises:
-        InputError: there is no such metric, or its file does not import.
+        InputError: no metric has this name, or the metric's file does not import.
     """
     return bool(getattr(load(name), "ASKED", False))
 
 
 def default_names() -> list[str]:
-    """Names of the metrics that need nothing from elsewhere and are no special ones, sorted.
+    """Names of the metrics that are measured by default, sorted.
 
-    Whether a file happens to be here does not matter, so that the same command measures the same.
+    These need no downloaded files and lack `ASKED = True`. Files that are already on this machine
+    make no difference, so the same command measures the same metrics everywhere.
 
     Raises:
         InputError: a metric's file does not import.
@@ -111,13 +113,13 @@ def default_names() -> list[str]:
 
 
 def download(name: str, progress: Progress) -> None:
-    """Have what a metric needs on this machine.
+    """Download the files that a metric needs and that are missing on this machine.
 
     Raises:
-        InputError: there is no such metric, or its file does not import.
-        FetchError: a file cannot be had.
+        InputError: no metric has this name, or the metric's file does not import.
+        FetchError: a file cannot be downloaded.
     """
-    from bench.files import fetch
+    from bench.files import fetch  # here, because listing the metrics must not load requests
 
     try:
         fetch.fetch_missing(f"metric {name}", remote_files(name), progress)
@@ -126,13 +128,14 @@ def download(name: str, progress: Progress) -> None:
 
 
 def available(wanted: Iterable[str], progress: Progress) -> tuple[list[str], dict[str, str]]:
-    """The default metrics with those wanted whose files can be had, and why others cannot.
+    """The metrics to measure, and the wanted metrics that cannot be measured.
 
     Returns:
-        Names, sorted; and name to reason.
+        Sorted names of the default metrics and of the wanted metrics whose files are here or can be
+        downloaded; and the name of each other wanted metric with the reason.
 
     Raises:
-        InputError: there is no such metric, or its file does not import.
+        InputError: no metric has a wanted name, or a metric's file does not import.
     """
     from bench.files.fetch import FetchError
 

@@ -1,21 +1,22 @@
-"""ALEX: cosine similarity of what AlexNet sees in SR and in HR.
+"""ALEX: cosine similarity of AlexNet's features of SR and of HR.
 
 Lal and Javid, Image Super-Resolution using Deep Neural Networks, section 5 and Table 1: "the cosine
-similarity between the 9216 dimension feature vector obtained from AlexNet". Those are the 256 maps
-of 6x6 in front of the classifier of Krizhevsky et al., ImageNet Classification with Deep
-Convolutional Neural Networks, NIPS 2012, here in the one-column form of Krizhevsky, One Weird Trick
-for Parallelizing Convolutional Neural Networks, 2014, with the weights that torchvision publishes.
+similarity between the 9216 dimension feature vector obtained from AlexNet". The vector is the 256
+maps of 6x6 before the classifier of Krizhevsky et al., ImageNet Classification with Deep
+Convolutional Neural Networks, NIPS 2012. The network here is the single-column form of Krizhevsky,
+One Weird Trick for Parallelizing Convolutional Neural Networks, 2014, with the weights that
+torchvision publishes.
 
 The paper does not say how an image becomes AlexNet's input. The protocol's `alex_input` does:
 
-- `resize to 256, crop 224`, the default: the shorter side to 256 pixels, and of that the middle
-  224x224. So the publisher of the weights prepares the images on which they are tested: it is what
-  the network is known to work on. The rim of the image is not seen.
-- `resize to 224`: both sides to 224. All of the image is seen, its proportions are not kept.
+- `resize to 256, crop 224`, the default: the shorter side becomes 256 pixels, and the middle
+  224x224 pixels are cut out. The publisher of the weights prepares test images in this way, so the
+  network is known to work on them. The image's rim is ignored.
+- `resize to 224`: both sides become 224 pixels. The whole image counts, in changed proportions.
 - `as it is`: no resizing; the maps are averaged down to 6x6. Needs 63x63 pixels.
 
-Resizing is bilinear, with antialiasing, and does not round. Then [0, 255] becomes [0, 1], and the
-mean and deviation of ImageNet are taken out of each channel. Luma is given in three equal channels.
+Resizing is bilinear, with antialiasing, without rounding. Then [0, 255] becomes [0, 1], and each
+channel is normalised by ImageNet's mean and deviation. Luma becomes three equal channels.
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ FILES = (RemoteFile("https://download.pytorch.org/models", "alexnet-owt-7be5be79
 LICENCE = "none stated for the weights; torchvision is BSD-3-Clause, ImageNet is for research only"
 
 _MEAN = (0.485, 0.456, 0.406)
+"""Of ImageNet's red, green and blue, in [0, 1]."""
 _DEVIATION = (0.229, 0.224, 0.225)
+"""Standard deviation of ImageNet's red, green and blue, in [0, 1]."""
 _LEAST = 63
-"""The side from which on every pooling of AlexNet has a full window."""
+"""Least side of an image, in pixels, at which every pooling of AlexNet has a full window."""
 _CONVOLUTIONS = {
     "features.0": ((64, 3, 11, 11), 4, 2),
     "features.3": ((192, 64, 5, 5), 1, 2),
@@ -52,8 +55,9 @@ _CONVOLUTIONS = {
     "features.8": ((256, 384, 3, 3), 1, 1),
     "features.10": ((256, 256, 3, 3), 1, 1),
 }
-"""Name to shape, stride and padding."""
+"""torchvision's name of a convolution to the weight's shape, the stride and the padding."""
 _POOLED = ("features.0", "features.3", "features.10")
+"""Convolutions that max pooling follows."""
 _CLASSIFIER = {
     "classifier.1": (4096, 9216),
     "classifier.4": (4096, 4096),
@@ -61,25 +65,31 @@ _CLASSIFIER = {
 }
 
 Layers = tuple[tuple[Tensor, Tensor], ...]
-"""Weight and bias of each convolution."""
+"""Weight (out, in, k, k) and bias (out,) of each convolution, float32."""
 
 
 def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
-    """Cosine similarity of SR's and HR's features, in [0, 1]: 1 where they are the same.
+    """Cosine similarity of SR's and HR's features, in [0, 1]; 1 for equal features.
 
-    The features are float32, their cosine float64. The network is loaded once for each device, and
-    may be used by several threads.
+    The features are float32, the cosine is float64. The network is loaded once for each device, and
+    several threads may use the network.
+
+    Args:
+        sr, hr: (C, H, W), float64 in [0, 255], C = 1 or 3.
+        protocol: `alex_input` says how an image becomes AlexNet's input.
 
     Raises:
-        InputError: the weights are not here or not AlexNet's, an unknown `alex_input`, or an
-            image that is too small for it.
+        InputError: the weights are not here or not AlexNet's, `alex_input` is unknown, or the
+            images are too small for it.
     """
     layers = network(sr.device)
     return cosine(*(features(prepared(image, protocol), layers) for image in (sr, hr)))
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Cosine of the angle between two vectors; of a zero vector 1 with itself, else 0.
+    """Cosine of the angle between two vectors (n,), computed in float64.
+
+    Between two zero vectors the cosine is 1; between a zero vector and any other vector, 0.
 
     >>> cosine(torch.tensor([3.0, 4.0]), torch.tensor([4.0, 3.0]))
     0.96
@@ -92,7 +102,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 
 def features(image: Tensor, layers: Layers) -> Tensor:
-    """AlexNet's features of a prepared image (3, H, W): (9216,)."""
+    """AlexNet's features (9216,), float32, of a prepared image (3, H, W)."""
     x = image[None]
     with torch.no_grad(), _exact(image.device):
         for (name, (_, stride, padding)), (weight, bias) in zip(
@@ -105,17 +115,17 @@ def features(image: Tensor, layers: Layers) -> Tensor:
 
 
 def _exact(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Float32 without TF32 on a GPU, whatever the method that is measured may use."""
+    """While open, convolutions on a GPU avoid TF32, whatever the measured method may use."""
     if device.type != "cuda":
         return contextlib.nullcontext()
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def prepared(image: Tensor, protocol: Protocol) -> Tensor:
-    """An image (1 or 3, H, W) in [0, 255] as AlexNet is shown it: (3, h, w), float32.
+    """AlexNet's input (3, h, w), float32, normalised, of an image (1 or 3, H, W) in [0, 255].
 
     Raises:
-        InputError: an unknown `alex_input`, or an image that is too small for it.
+        InputError: `alex_input` is unknown, or the image is too small for it.
     """
     if protocol.alex_input not in _INPUTS:
         raise unknown("alex_input", protocol.alex_input, _INPUTS)
@@ -125,6 +135,7 @@ def prepared(image: Tensor, protocol: Protocol) -> Tensor:
 
 
 def _middle(image: Tensor) -> Tensor:
+    """The middle (3, 224, 224) of an image (3, H, W) whose shorter side is resized to 256."""
     height, width = image.shape[-2:]
     shorter = min(height, width)
     resized = _resize(image, (256 * height // shorter, 256 * width // shorter))
@@ -133,6 +144,7 @@ def _middle(image: Tensor) -> Tensor:
 
 
 def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """An image (3, H, W) resized to (3, *size)."""
     resized: Tensor = interpolate(
         image[None], size, mode="bilinear", antialias=True, align_corners=False
     )[0]
@@ -140,6 +152,11 @@ def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _as_it_is(image: Tensor) -> Tensor:
+    """The image (3, H, W) unchanged.
+
+    Raises:
+        InputError: a side is too short for AlexNet.
+    """
     height, width = image.shape[-2:]
     if min(height, width) < _LEAST:
         raise InputError(
@@ -160,12 +177,12 @@ _LOADING = threading.Lock()
 
 
 def network(device: torch.device) -> Layers:
-    """AlexNet's convolutions on a device; loaded by whichever thread comes first.
+    """AlexNet's convolutions on a device; the first thread that asks loads the weights.
 
     Raises:
-        InputError: the file is not here, or does not hold AlexNet.
+        InputError: the file of weights is not here, or does not hold AlexNet.
     """
-    with _LOADING:
+    with _LOADING:  # the cache of `_loaded` alone would let two threads load at the same time
         return _loaded(FILES[0], fetch.local_path(FILES[0]), device)
 
 
@@ -183,9 +200,9 @@ def _loaded(file: RemoteFile, path: Path, device: torch.device) -> Layers:
 
 
 def wanted() -> dict[str, Tensor]:
-    """Every tensor of torchvision's AlexNet by its name, on the meta device.
+    """All tensors of torchvision's AlexNet by name, with the expected shapes, on the meta device.
 
-    The classifier is part of the file and checked with it, though nothing here uses it.
+    The classifier is part of the file and is checked too, although the features do not use it.
     """
     shapes = {name: shape for name, (shape, _, _) in _CONVOLUTIONS.items()} | _CLASSIFIER
     return {

@@ -1,4 +1,4 @@
-"""How much fine texture SR has beside HR."""
+"""Detail: how much fine texture SR has, compared with HR."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ ASKED = True
 
 
 def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
-    """Mean absolute Laplacian of SR over that of HR: 1 for HR itself, less where SR is blurred.
+    """Mean absolute Laplacian of SR divided by HR's: 1 for HR itself, less for a blurred SR.
 
-    More is sharper and not more alike: noise and ringing raise it too, above 1 even. The Laplacian
-    is that of four neighbours, at the pixels that have them all, of each channel by itself. Where
-    HR has none, the ratio is 1 if SR has none either, and inf if it has.
+    More is sharper, but not more similar to HR: noise and ringing raise the ratio too, even above
+    1. The Laplacian has four neighbours. It is taken of each channel separately, at pixels that
+    have all four. If HR's Laplacian is 0 everywhere, the ratio is 1 if SR's is 0 too, else inf.
 
     Args:
         sr, hr: (C, H, W), float64 in [0, 255].
-        protocol: not used; every metric takes it.
+        protocol: not used; every metric takes a protocol.
 
     Raises:
-        InputError: fewer than 3 pixels are left each way.
+        InputError: a side is shorter than 3 pixels.
 
     >>> import torch
     >>> from bench.protocol import load
@@ -45,7 +45,7 @@ def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
 
 
 def _detail(image: Tensor) -> float:
-    """Mean absolute Laplacian of (C, H, W), in levels."""
+    """Mean absolute Laplacian of an image (C, H, W), in levels of 255."""
     inner = image[:, 1:-1, 1:-1]
     upright = image[:, :-2, 1:-1] + image[:, 2:, 1:-1] - 2 * inner
     level = image[:, 1:-1, :-2] + image[:, 1:-1, 2:] - 2 * inner

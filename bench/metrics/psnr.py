@@ -17,7 +17,7 @@ def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
 
     Args:
         sr, hr: (C, H, W), float64 in [0, 255].
-        protocol: not used; every metric takes it.
+        protocol: not used; every metric takes a protocol.
 
     >>> import torch
     >>> from bench.protocol import load

@@ -1,9 +1,12 @@
 """Structural similarity: Gaussian 11x11 window, sigma 1.5, K = (0.01, 0.03), L = 255.
 
 Wang et al., Image quality assessment: from error visibility to structural similarity, 2004. Two
-readings are in use: a 2-D window in the valid region, per channel, averaged over channels (the
-authors' `ssim_index.m`); and what MATLAB's `ssim` does with an H x W x 3 array, a 3-D window over
-replicate-padded volume. EDSR's DIV2K numbers are of the second kind.
+readings are in use:
+
+- The authors' `ssim_index.m`: a 2-D window in the valid region of each channel, averaged over the
+  channels.
+- MATLAB's `ssim` of an H x W x 3 array: a 3-D window over a replicate-padded volume. EDSR's DIV2K
+  numbers are of this kind.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ UNIT = ""
 HIGHER_IS_BETTER = True
 
 RADIUS = 5
+"""Pixels from the window's centre to the edge: 2 * 5 + 1 = 11 weights."""
 SIGMA = 1.5
+"""Standard deviation of the window, in pixels."""
 C1 = (0.01 * 255) ** 2
 C2 = (0.03 * 255) ** 2
 
@@ -30,7 +35,10 @@ WINDOW = [weight / sum(_BELL) for weight in _BELL]
 
 
 def _blur(x: Tensor, dim: int) -> Tensor:
-    """Convolve one dimension with the window, valid region only."""
+    """x convolved with the window along `dim`, valid region only.
+
+    The shape stays, but the size n of `dim` becomes n - 10.
+    """
     length = x.shape[dim] - 2 * RADIUS
     out = x.narrow(dim, 0, length) * WINDOW[0]
     for k in range(1, len(WINDOW)):
@@ -39,7 +47,10 @@ def _blur(x: Tensor, dim: int) -> Tensor:
 
 
 def _mean_ssim(mean_x: Tensor, mean_y: Tensor, mean_squares: Tensor, mean_xy: Tensor) -> float:
-    """Mean SSIM from local means of x, y, x^2 + y^2 and x y; the exact formula, summed once."""
+    """Mean SSIM from local means of x, y, x^2 + y^2 and x y, all (C, H, W).
+
+    The formula is exact. The arguments are overwritten, which saves memory.
+    """
     product = mean_x * mean_y
     squares = mean_x.square_().add_(mean_y.square_())
     covariance = mean_xy.sub_(product).mul_(2).add_(C2)
@@ -53,7 +64,7 @@ def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
 
     Args:
         sr, hr: (C, H, W), float64 in [0, 255].
-        protocol: its `ssim` says which window.
+        protocol: `protocol.ssim` says which window.
 
     Raises:
         InputError: a side is shorter than the window's 11 pixels.
@@ -63,6 +74,7 @@ def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
         raise InputError(
             f"{width}x{height} px are left to compare; SSIM needs 11x11: take a larger image"
         )
+    # SR, HR, SR^2 + HR^2 and SR * HR in a single tensor, so that each blur serves all four.
     maps = sr.new_empty((4, *sr.shape))
     maps[0], maps[1] = sr, hr
     torch.mul(sr, sr, out=maps[2]).addcmul_(hr, hr)
@@ -75,7 +87,11 @@ def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
 
 
 def _across_channels(hr: Tensor) -> Tensor:
-    """(C, C) weights of the window's third dimension over replicate-padded channels."""
+    """Weights (C, C) of the window's third dimension over replicate-padded channels.
+
+    Args:
+        hr: (C, H, W), for the number of channels, the dtype and the device.
+    """
     channels = hr.shape[0]
     weights = torch.zeros(channels, channels, dtype=hr.dtype)
     for channel in range(channels):

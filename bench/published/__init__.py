@@ -137,7 +137,8 @@ def _claim(row: dict[str, str], source: str) -> Claim:
     operation, other = row.get("operation", ""), row.get("other", "")
     if operation not in ("", "-", "/") or bool(operation) != bool(other):
         raise InputError(
-            f"operation {operation!r} with other {other!r}: give - or / and the second method, or neither"
+            f"operation {operation!r} with other {other!r}: give - or / and the second method, "
+            "or neither"
         )
     return Claim(
         Result(

@@ -1,1 +1,1 @@
-"""Training: a recipe's learning loop and its parts, checkpoints, logs, several processes."""
+"""Training: a recipe's training loop and its parts, checkpoints, logs, several processes."""

@@ -1,13 +1,14 @@
-"""Degradations: the ways in which LR is made of HR for training, as values.
+"""Degradations: the ways in which training makes LR from HR, as values.
 
-A text names one: `PATH:KERNEL`, a Gaussian before it as `blur 1.0 + PATH:KERNEL`, and several with
-`|` between them, of which each patch draws one. `pairs` takes LR from files instead.
+The text `PATH:KERNEL` names a degradation. `blur 1.0 + PATH:KERNEL` puts a Gaussian with a standard
+deviation of 1.0 HR pixels before the resizing. Several degradations are joined by `|`; each patch
+uses a single degradation of these. `pairs` takes LR from files instead.
 
-| path | what |
+| path | resizing |
 |---|---|
-| `matlab` | MATLAB's `imresize` in double: LR of a luma method is not rounded |
-| `matlab-uint8` | the same on 8 bits, rounded after each pass, as image files hold it |
-| `opencv` | `cv2.resize` on 8 bits, no antialiasing but of `area` |
+| `matlab` | MATLAB's `imresize` in double; LR of a luma method is not rounded |
+| `matlab-uint8` | MATLAB's `imresize` on 8 bits, rounded after each pass, as in image files |
+| `opencv` | `cv2.resize` on 8 bits, without antialiasing except for `area` |
 | `pillow` | `PIL.Image.resize` on 8 bits, with antialiasing |
 """
 
@@ -50,14 +51,14 @@ PATHS: Mapping[str, Mapping[str, object]] = {
     "opencv": OPENCV,
     "pillow": PILLOW,
 }
-"""Each path, and its kernels."""
+"""Each path and the path's kernels."""
 PAIRS = "pairs"
-"""Degradation whose LR images are given."""
+"""Name of the degradation that reads LR images from files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation:
-    """One way to make LR of HR, and to bring it back to the HR size where a method takes that."""
+    """A way to make LR from HR, and to interpolate LR to the HR size if a method takes this."""
 
     path: Literal["matlab", "matlab-uint8", "opencv", "pillow"] = "matlab"
     kernel: str = "bicubic"
@@ -66,11 +67,19 @@ class Degradation:
 
     @property
     def eight_bit(self) -> bool:
-        """Whether LR holds whole levels."""
+        """Whether LR has whole levels of 255."""
         return self.path != "matlab"
 
     def degrade(self, hr: Tensor, scale: int) -> Tensor:
-        """LR of HR (C, H, W), float64 in [0, 255], sides multiples of the scale: (C, h, w)."""
+        """The LR image of an HR image.
+
+        Args:
+            hr: (C, H, W), float64 in [0, 255]; H and W are multiples of the scale.
+            scale: factor by which each side shrinks.
+
+        Returns:
+            (C, H / scale, W / scale), float64; whole levels of [0, 255] if `eight_bit`.
+        """
         if self.blur:
             hr = _blurred(hr, self.blur)
         if self.eight_bit:
@@ -83,10 +92,13 @@ class Degradation:
         )
 
     def interpolate(self, lr: Tensor, scale: int, kernel: str) -> Tensor:
-        """LR (C, h, w) at the HR size, by the same path: (C, scale*h, scale*w).
+        """LR (C, h, w), interpolated to the HR size by the same path: (C, scale*h, scale*w).
 
-        The kernel is the method's, since that is what it will be given, except in OpenCV and
-        Pillow, where it is this one's where both have it.
+        Args:
+            lr: (C, h, w), float64 in [0, 255].
+            scale: factor by which each side grows.
+            kernel: the method's kernel, by which the method's input is interpolated in use. OpenCV
+                and Pillow take the degradation's kernel instead, if it is also in `KERNELS`.
         """
         size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
         if self.path in ("opencv", "pillow"):
@@ -95,6 +107,7 @@ class Degradation:
         return imresize(lr, size=size, kernel=kernel, edges="mirror", rounding=rounding)
 
     def _resized(self, image: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+        """An image (C, H, W) of whole levels, resized by OpenCV or Pillow on 8 bits: (C, *size)."""
         pixels = images.to_pixels(image)
         if self.path == "opencv":
             found = cv2.resize(pixels, size[::-1], interpolation=OPENCV[kernel])
@@ -110,7 +123,7 @@ def parse(text: str) -> tuple[Degradation, ...]:
     Degradation(path='pillow', kernel='lanczos', blur=1.6)
 
     Raises:
-        InputError: it names none, or a path, kernel or blur that there is not.
+        InputError: the text names no degradation, or an unknown path, kernel or blur.
     """
     if text.strip() == PAIRS:
         return ()
@@ -118,6 +131,11 @@ def parse(text: str) -> tuple[Degradation, ...]:
 
 
 def _one(text: str) -> Degradation:
+    """The single degradation that a text without `|` names.
+
+    Raises:
+        InputError: the text has another form, or names an unknown path, kernel or blur.
+    """
     match = re.fullmatch(r"(?:blur\s+(\S+)\s*\+\s*)?([\w-]+):([\w-]+)", text)
     if not match:
         raise InputError(
@@ -139,7 +157,10 @@ def _one(text: str) -> Degradation:
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:
-    """A Gaussian of this deviation, cut at 4 sigma, edges mirrored: the same shape, in double."""
+    """The image (C, H, W) blurred by a Gaussian, edges mirrored: the same shape and dtype.
+
+    The Gaussian is cut at 4 sigma; sigma is in pixels.
+    """
     radius = int(4 * sigma + 0.5)
     at = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
     taps = torch.exp(-((at / sigma) ** 2) / 2)

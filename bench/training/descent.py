@@ -1,8 +1,7 @@
-"""Gradient descent: a network trained as a recipe's data say.
+"""Gradient descent: the loop over updates that trains a network by a recipe's choices.
 
-Update by update, what happens is a function of the seed, the update's number and the state: batches
-and everything else that is drawn have generators of their own. So a state that was kept is all that
-it takes to go on to the same bits.
+The seed, the update's number and the saved state determine each update: batches and all other
+random draws have separate generators. So training continues from a saved state to the same bits.
 """
 
 from __future__ import annotations
@@ -22,47 +21,50 @@ from zoo.method import Method, Step
 from zoo.recipe import Descent
 
 _SPIKE = 10.0
-"""A loss so many times the running mean is said."""
+"""A loss of more than so many times the running mean is reported."""
 _MEMORY = 0.99
-"""Of the running mean: the weight of what was."""
+"""Weight of the past in the running mean of the loss."""
 _STRETCH = {"cpu": 1}
-"""Updates after which the loss is looked at; on a GPU, looking waits for it."""
+"""Updates between two looks at the loss, by device type; on a GPU, each look waits for the GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DescentInputs:
-    """All that a descent is given besides its recipe."""
+    """All inputs of gradient descent except the recipe."""
 
     method: Method
     scale: int
     pictures: Sequence[Picture]
     network: nn.Module
-    """Built at the scale, with the weights to start from or as drawn; on the device."""
+    """Built at the scale, on the device, with the weights to start from or newly initialised."""
     device: torch.device
     seed: int = 0
     precision: str = "fp32"
     saved: Mapping[str, Tensor] = field(default_factory=dict)
+    """State of the step to continue after; empty at the beginning."""
     validate: Callable[[nn.Module], float] | None = None
-    """PSNR of the network on a set, in dB."""
+    """PSNR of the network on a data set, in dB; None to skip validation."""
     every: int = 0
     """Updates between two validations; 0 for never."""
     log: int = 1
     """Updates between two rows of the log."""
     fresh: bool = True
-    """Whether nothing was given to start from, so that the recipe's initialisation applies."""
+    """Whether there are no start weights, so that the recipe's initialisation applies."""
     processes: Processes = field(default_factory=Processes)
 
 
 def descend(descent: Descent, inputs: DescentInputs) -> Generator[Step, None, dict[str, Tensor]]:
-    """Train the network: yields a step an update, on a GPU now and then; returns its state dict.
+    """Train the network: yields steps, and returns a state dict with the network's shapes.
 
-    Now and then a step has figures: `update`, `loss` (the mean since the last row), `rate`,
-    `updates_per_second`, `feeding` (its share of a step's time) and, where it was validated,
-    `psnr`; where that is the best so far, the step holds what was learned.
+    On a processor, or with `skip`, there is a step for each update; on a GPU, for every 50th update
+    and every row of the log. A step with a row of the log has figures: `update`, `loss` (the mean
+    since the last row), `rate`, `updates_per_second`, `feeding` (the share of time spent on making
+    batches) and, after a validation, `psnr`. If this PSNR is the best so far, the step also holds
+    the weights.
 
     Raises:
-        InputError: a choice of the recipe that there is not, images that do not do, or a loss that
-            is not finite.
+        InputError: a choice of the recipe is unknown, an image cannot be used, or the loss is not
+            finite.
     """
     torch.manual_seed(inputs.seed)
     learner = Learner(
@@ -82,6 +84,7 @@ def descend(descent: Descent, inputs: DescentInputs) -> Generator[Step, None, di
         learner.restore(inputs.saved)
         tally.restore(inputs.saved)
     first, note = tally.done, ""
+    # `skip` compares each loss with the last loss, so every loss has to be read.
     stretch = 1 if descent.skip else _STRETCH.get(inputs.device.type, 50)
     while tally.done < descent.updates:
         number = tally.done
@@ -124,7 +127,7 @@ def descend(descent: Descent, inputs: DescentInputs) -> Generator[Step, None, di
 
 
 class _Tally:
-    """What is counted over updates, and goes on with them."""
+    """Running totals over the updates, saved and restored with the state."""
 
     def __init__(self, descent: Descent, device: torch.device) -> None:
         self._descent = descent
@@ -133,24 +136,24 @@ class _Tally:
         self._count = 0
         self._level = 0.0
         self.done = 0
-        """Updates."""
+        """Number of updates done."""
         self.latest = 0.0
-        """The loss that was looked at last."""
+        """The loss at the last look."""
         self.best = -math.inf
-        """The best PSNR, in dB."""
+        """The best PSNR of a validation, in dB."""
 
     def take(self, loss: Tensor) -> None:
-        """Count an update, without waiting for its loss."""
+        """Count an update with this loss, a scalar on the device, without waiting for the value."""
         self._loss.copy_(loss)
         self._sum += self._loss
         self._count += 1
         self.done += 1
 
     def look(self) -> str:
-        """What is to be said of the latest loss, if anything.
+        """A remark if the latest loss leapt, else ''.
 
         Raises:
-            InputError: it is not finite.
+            InputError: the latest loss is not finite.
         """
         self.latest = float(self._loss)
         if not math.isfinite(self.latest):
@@ -165,14 +168,14 @@ class _Tally:
         return f"update {self.done}: loss {self.latest:.4g}, usually {usual:.4g}" if leapt else ""
 
     def mean(self) -> float:
-        """The mean loss since it was asked for last."""
+        """The mean loss since the last call."""
         mean = float(self._sum) / self._count
         self._sum.zero_()
         self._count = 0
         return mean
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it, from which `restore` goes on."""
+        """All totals, as tensors of shapes () and (5,), for `restore`."""
         kept = (self.best, self._level, self.latest, float(self._sum), self._count)
         return {
             "done": torch.tensor(self.done),
@@ -180,7 +183,7 @@ class _Tally:
         }
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Restore the totals from the result of `tensors`, shapes () and (5,)."""
         self.done = int(saved["done"])
         self.best, self._level, self.latest, total, count = saved["tally"].tolist()
         self._sum.fill_(total)
@@ -188,7 +191,7 @@ class _Tally:
 
 
 def _validated(inputs: DescentInputs) -> float:
-    """PSNR of the network at the inputs's scale, in all processes."""
+    """PSNR in dB of the network at the scale of `inputs`, the same in all processes."""
     network, validate = inputs.network, inputs.validate
     if validate is None:
         return math.nan
@@ -203,6 +206,7 @@ def _validated(inputs: DescentInputs) -> float:
 
 
 def _line(figures: Mapping[str, float], best: float) -> str:
+    """A row of the log as a short note for the progress display; `best` is a PSNR in dB."""
     parts = [f"loss {figures['loss']:.4g}"]
     if math.isfinite(best):
         parts.append(f"best {best:.2f} dB")

@@ -1,24 +1,26 @@
-"""Feature networks: what perceptual losses compare SR and HR by.
+"""Feature networks: the networks by which perceptual losses compare SR and HR.
 
-A text such as `vgg19:relu5_4` names a network and the layer after which it is cut. Of VGG (Simonyan
-and Zisserman, ICLR 2015), `conv2_2` is the second convolution of the second block before its ReLU,
-`relu2_2` the same after it, as in the papers:
+The text `vgg19:relu5_4` names a network and the network's last layer to use. In VGG (Simonyan and
+Zisserman, ICLR 2015), `conv2_2` is the second convolution of the second block before the ReLU, and
+`relu2_2` is the same after the ReLU, as in the papers:
 
 - `vgg16:relu2_2`: Johnson et al., ECCV 2016. deepsense.ai's "7th layer of VGG16" is the module of
   torchvision with index 7, `vgg16:conv2_2`.
 - `vgg19:relu2_2`, `vgg19:relu5_4`: phi_2,2 and phi_5,4 of Ledig et al., CVPR 2017, "after
   activation".
 
-The weights of VGG are torchvision's, trained there from scratch; the papers took the authors'.
-torchvision shows them images in [0, 1] without the mean and deviation of ImageNet.
+VGG's weights are torchvision's, trained there from scratch; the papers took the authors' weights.
+torchvision normalises an image in [0, 1] by ImageNet's mean and deviation.
 
-SqueezeNet v1.1 (Iandola et al., 2016; `conv1`, `relu1`, and `fire2` to `fire9` after the
-concatenation) is 3 MB and stands in for VGG where that cannot be fetched. No paper measures with
-it, a result must bear its `title`, and no paper's weight of a loss suits it: the squares of its
-features of a photograph average some 2500 at `fire5`. Its weights are the authors' Caffe model as
-converted for Keras, made for BGR in [0, 255] without the mean that Keras' `preprocess_input` takes
-out: (103.939, 116.779, 123.68). Neither its first convolution nor its poolings pad, and what does
-not fill a window is not seen, as in the Keras model; Caffe's own poolings pad at the end.
+SqueezeNet v1.1 (Iandola et al., 2016) has the layers `conv1`, `relu1`, and `fire2` to `fire9` after
+the concatenation. SqueezeNet is 3 MB large and stands in for VGG if VGG cannot be downloaded. No
+paper measures with SqueezeNet, so a result must show the `title`. No paper's weight of a loss term
+fits either: the squared features of a photograph average about 2500 at `fire5`.
+
+SqueezeNet's weights are the authors' Caffe model, converted for Keras. They expect BGR in [0, 255]
+minus the mean of Keras' `preprocess_input`: (103.939, 116.779, 123.68). As in the Keras model,
+neither the first convolution nor the poolings pad, so pixels that do not fill a window are ignored;
+Caffe's poolings pad at the end.
 """
 
 from __future__ import annotations
@@ -40,10 +42,10 @@ from zoo.errors import InputError, one_line, unknown
 
 @dataclass(frozen=True)
 class Features:
-    """A network, and the layer after which it is cut.
+    """A feature network and the last layer to use.
 
     Raises:
-        InputError: there is no such network, or it has no such layer.
+        InputError: the network is unknown, or has no layer of this name.
     """
 
     network: str
@@ -59,12 +61,12 @@ class Features:
 
     @property
     def text(self) -> str:
-        """What `parse` reads: `vgg16:relu2_2`."""
+        """The text that `parse` reads: `vgg16:relu2_2`."""
         return f"{self.network}:{self.layer}"
 
     @property
     def title(self) -> str:
-        """For results: the text, and of a stand-in that it is one.
+        """The name for results: the text, marked if the network is a stand-in.
 
         >>> parse("squeezenet1.1:fire5").title
         'squeezenet1.1:fire5, a stand-in for VGG'
@@ -73,17 +75,17 @@ class Features:
 
     @property
     def stand_in(self) -> bool:
-        """Whether it only takes the place of the network that papers use."""
+        """Whether the network takes the place of VGG, which the papers use."""
         return NETWORKS[self.network].stand_in
 
     @property
     def stride(self) -> int:
-        """Pixels of the image from one place of the feature maps to the next."""
-        return 1 << len(self._windows())  # each halves
+        """Pixels of the image between neighbouring places of the feature maps."""
+        return 1 << len(self._windows())  # each layer with a window halves the side
 
     @property
     def least(self) -> int:
-        """The side from which on an image has a feature, in pixels.
+        """Least side of an image that has a feature, in pixels.
 
         >>> parse("vgg19:relu5_4").least, parse("squeezenet1.1:fire5").least
         (16, 15)
@@ -94,6 +96,7 @@ class Features:
         return side
 
     def _windows(self) -> list[int]:
+        """Sides of the windows of all layers of stride 2, up to the last layer to use."""
         kind = NETWORKS[self.network]
         before = _names(kind.outline())
         before = before[: before.index(self.layer) + 1]
@@ -107,7 +110,7 @@ def parse(text: str) -> Features:
     Features(network='vgg16', layer='conv2_2')
 
     Raises:
-        InputError: it is not NETWORK:LAYER, or there is no such network or layer.
+        InputError: the text is not NETWORK:LAYER, or the network or layer is unknown.
     """
     network, colon, layer = text.strip().partition(":")
     if not colon:
@@ -119,24 +122,24 @@ def parse(text: str) -> Features:
 
 
 def files(features: Features) -> tuple[RemoteFile, ...]:
-    """What is to be fetched before the network can be had."""
+    """The files to download before `network` can load the feature network."""
     return (NETWORKS[features.network].file,)
 
 
 def licence(features: Features) -> str:
-    """Terms of the network's weights."""
+    """Licence of the network's weights."""
     return NETWORKS[features.network].licence
 
 
 def network(features: Features, device: torch.device) -> nn.Module:
-    """The network up to its layer, frozen, float32, in evaluation.
+    """The network up to the layer, frozen, float32, in evaluation mode.
 
-    It maps RGB (N, 3, H, W) in [0, 1], or luma (N, 1, H, W) as three equal channels, to the layer's
-    maps (N, C, h, w), through which gradients flow back to the image. An image that is smaller than
-    `features.least` is an InputError.
+    The network maps RGB (N, 3, H, W) in [0, 1], or luma (N, 1, H, W) as three equal channels, to
+    the layer's feature maps (N, C, h, w). Gradients flow back to the image. The network raises an
+    InputError for an image smaller than `features.least`.
 
     Raises:
-        InputError: the file is not here, or does not hold the network.
+        InputError: the file of weights is not here, or does not hold the network.
     """
     kind = NETWORKS[features.network]
     path = fetch.local_path(kind.file)
@@ -153,7 +156,7 @@ def network(features: Features, device: torch.device) -> nn.Module:
 
 
 class _Network(nn.Module):
-    """What is taken out of the image, and the layers."""
+    """The normalisation of the image, followed by the layers."""
 
     mean: Tensor
     deviation: Tensor
@@ -166,6 +169,11 @@ class _Network(nn.Module):
         self.layers = layers
 
     def forward(self, image: Tensor) -> Tensor:
+        """Feature maps (N, C, h, w) of images (N, 3 or 1, H, W) in [0, 1].
+
+        Raises:
+            InputError: an image is smaller than the layer needs.
+        """
         height, width = image.shape[-2:]
         if min(height, width) < self.least:
             raise InputError(
@@ -178,7 +186,7 @@ class _Network(nn.Module):
 
 
 class _Fire(nn.Module):
-    """Fire module: few channels, of which many are made by 1x1 and by 3x3, each with a ReLU."""
+    """Fire module: squeezes to few channels, then expands by 1x1 and by 3x3, each with a ReLU."""
 
     def __init__(self, taken: int, squeezed: int, expanded: int) -> None:
         super().__init__()
@@ -187,12 +195,16 @@ class _Fire(nn.Module):
         self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, taken, h, w) to (N, 2 * expanded, h, w)."""
         x = torch.relu_(self.squeeze1x1(x))
         return torch.relu_(torch.cat([self.expand1x1(x), self.expand3x3(x)], 1))
 
 
 def _vgg(convolutions: tuple[int, ...]) -> nn.Sequential:
-    """Configuration D or E of Simonyan and Zisserman, Table 1, by its convolutions per block."""
+    """VGG without the classifier, from the number of convolutions in each block.
+
+    Source: Simonyan and Zisserman, Table 1, configurations D and E.
+    """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     taken = 3
     for block, (count, width) in enumerate(
@@ -207,7 +219,7 @@ def _vgg(convolutions: tuple[int, ...]) -> nn.Sequential:
 
 
 def _squeezenet() -> nn.Sequential:
-    """SqueezeNet v1.1 without its classifier."""
+    """SqueezeNet v1.1 without the classifier."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["conv1"] = nn.Conv2d(3, 64, 3, stride=2)
     layers["relu1"] = nn.ReLU(inplace=True)
@@ -226,6 +238,7 @@ _WINDOWS_OF_SQUEEZENET = {"conv1": 3, "pool1": 3, "pool3": 3, "pool5": 3}
 
 
 def _names(layers: nn.Sequential) -> list[str]:
+    """Names of the layers, in order."""
     return [name for name, _ in layers.named_children()]
 
 
@@ -235,11 +248,20 @@ _CLASSIFIER_OF_VGG = {
     "classifier.3": (4096, 4096),
     "classifier.6": (1000, 4096),
 }
-"""Part of torchvision's files and checked with them, though nothing here uses it."""
+"""Shapes of the classifier's weights, which are part of torchvision's files.
+
+They are checked with the rest of the file, although the features do not use them.
+"""
 
 
 def _read_torchvisions(path: Path, whole: nn.Sequential, name: str) -> dict[str, Tensor]:
-    """VGG's state dict by this module's names, of a file that counts its layers."""
+    """VGG's state dict by this module's names, from a file that numbers the layers.
+
+    Weights have the shape (out, in, 3, 3), biases (out,).
+
+    Raises:
+        InputError: the file does not hold the network.
+    """
     published = {}
     for index, (layer, module) in enumerate(whole.named_children()):
         for key in module.state_dict():
@@ -254,7 +276,11 @@ def _read_torchvisions(path: Path, whole: nn.Sequential, name: str) -> dict[str,
 
 
 def _read_keras(path: Path, whole: nn.Sequential, name: str) -> dict[str, Tensor]:
-    """SqueezeNet's state dict for RGB, of a Keras file for BGR with kernels (h, w, in, out)."""
+    """SqueezeNet's state dict for RGB, from a Keras file for BGR with kernels (h, w, in, out).
+
+    Raises:
+        InputError: the file cannot be read, or does not hold the network.
+    """
     try:
         with h5py.File(path, "r", locking=False) as file:
             arrays = {
@@ -280,35 +306,37 @@ def _read_keras(path: Path, whole: nn.Sequential, name: str) -> dict[str, Tensor
             oihw = array.permute(3, 2, 0, 1).contiguous() if kind == "weight" else array
             state[f"{layer.replace('/', '.')}.{kind}"] = oihw
     fit = weight_file.fitting(whole.state_dict(), state, path, name)
-    fit["conv1.weight"] = fit["conv1.weight"].flip(1)
+    fit["conv1.weight"] = fit["conv1.weight"].flip(1)  # from BGR to RGB
     return fit
 
 
 # The networks
 @dataclass(frozen=True)
 class _Kind:
-    """One network, whole."""
+    """A feature network with all layers."""
 
     name: str
     file: RemoteFile
     licence: str
     build: Callable[[], nn.Sequential]
     read: Callable[[Path, nn.Sequential, str], dict[str, Tensor]]
-    """State dict of a file, by its path, the layers on the meta device and the network's name."""
+    """State dict of a file, from the path, the layers on the meta device and the network's name."""
     windows: Mapping[str, int]
-    """Side of the window of each layer of stride 2; those do not pad."""
+    """Side of the window of each layer of stride 2; these layers do not pad."""
     mean: tuple[float, float, float]
-    """Taken out of RGB in [0, 1]."""
+    """Subtracted from RGB in [0, 1]."""
     deviation: tuple[float, float, float]
+    """By which the difference is divided."""
     stand_in: bool = False
 
     def outline(self) -> nn.Sequential:
-        """Every layer by its name, on the meta device."""
+        """All layers by name, on the meta device."""
         with torch.device("meta"):
             return self.build()
 
 
 def _vgg_of_torchvision(name: str, digits: str, convolutions: tuple[int, ...]) -> _Kind:
+    """A VGG of torchvision, whose file name holds the first digits of the SHA-256."""
     path = f"{name.lower()}-{digits}.pth"
     return _Kind(
         name=name,
@@ -342,4 +370,4 @@ NETWORKS = {
         stand_in=True,
     ),
 }
-"""Every network by the name that a text gives it."""
+"""Every network by the name to use in a text for `parse`."""

@@ -1,7 +1,7 @@
-"""Feeding: images are decoded and degraded once, and patches cut out of memory by index.
+"""Feeding: training images are degraded once, and patches are cut out of memory by index.
 
-What an update is given depends on the seed and the update's number alone. So nothing has to be
-kept to go on from an update, and every process can draw the whole batch and take its own part.
+The batch of an update depends only on the seed and the update's number. So training can continue
+at any update without saved state, and each process draws the whole batch and takes a part.
 """
 
 from __future__ import annotations
@@ -23,28 +23,29 @@ from zoo.resample import round_half_up
 
 
 def mixed(*numbers: int) -> int:
-    """One seed out of several numbers, 32 bits as torch's generators take them."""
+    """A 32-bit seed for a torch generator, mixed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def generator(seed: int, number: int, stream: int = 0) -> torch.Generator:
-    """A generator for each number of each stream of a seed."""
+    """A random generator for each number of each stream of a seed."""
     return torch.Generator().manual_seed(mixed(seed, stream, number))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One training image: HR, and LR where it is given."""
+    """A training image: HR, and LR if LR comes from a file."""
 
     name: str
     hr: Tensor
     """(3, H, W) or (1, H, W), uint8."""
     lr: Tensor | None = None
+    """(3, h, w) or (1, h, w), uint8."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one update is given."""
+    """The patches of an update."""
 
     x: Tensor
     """(N, C, p, p), float32 in [0, 1]: LR, or LR at the HR size."""
@@ -54,17 +55,25 @@ class Batch:
 
 
 class _Store:
-    """Images end to end in one tensor, from which patches are taken by index."""
+    """Images end to end in a single tensor, from which patches are taken by index."""
 
     def __init__(self, planes: Sequence[Tensor], device: torch.device) -> None:
-        """Keep planes (C, H, W), 8-bit where all hold whole levels of [0, 255]."""
+        """Keep images (C, H, W) in [0, 255], uint8 or float32; C is the same for all."""
         sizes = torch.tensor([plane.shape[-2:].numel() for plane in planes])
         self._starts = (torch.cumsum(sizes, 0) - sizes).to(device)
         self._widths = torch.tensor([plane.shape[-1] for plane in planes], device=device)
         self._flat = torch.cat([plane.flatten(1) for plane in planes], 1).to(device)
 
     def patches(self, which: Tensor, top: Tensor, left: Tensor, turn: Tensor, side: int) -> Tensor:
-        """(N, C, side, side), float32 in [0, 1]; `turn` has a bit for each of three flips."""
+        """Patches (N, C, side, side), float32 in [0, 1].
+
+        Args:
+            which: (N,), the number of each patch's image.
+            top, left: (N,), each patch's top left corner, in pixels.
+            turn: (N,), in 0 to 7: bit 0 swaps rows and columns, bit 1 flips top and bottom, bit 2
+                flips left and right.
+            side: side of the patches, in pixels.
+        """
         swap, down, right = (((turn >> bit) & 1).bool() for bit in range(3))
         width = self._widths[which]
         start = self._starts[which] + top * width + left
@@ -80,7 +89,7 @@ class _Store:
 
 
 class Feed:
-    """All examples of a training, and the batch of each update."""
+    """All training examples, and the batch of each update."""
 
     def __init__(
         self,
@@ -94,8 +103,8 @@ class Feed:
         """Degrade every picture by every degradation at every scale, once.
 
         Raises:
-            InputError: a degradation that there is not, LR that does not fit, a border that leaves
-                nothing of a patch, or scales that cannot be mixed so.
+            InputError: a degradation is unknown, LR has the wrong size, the border leaves nothing
+                of a patch, or the scales cannot be mixed in this way.
         """
         self._descent, self._seed, self._device = descent, seed, device
         self.scales = descent.scales or (scale,)
@@ -119,10 +128,15 @@ class Feed:
         self._grid = _grid(self._table, descent) if descent.stride else None
         self._order = lru_cache(maxsize=2)(self._permutation)
         self.examples = len(entries) if self._grid is None else len(self._grid)
-        """Patches of the grid, or images where places are random."""
+        """Number of patches of the grid; number of images if places are random."""
 
     def batch(self, update: int, part: slice) -> Batch:
-        """The part of the global batch of this update, counted from 0, that a process takes."""
+        """A process's part of the global batch of an update.
+
+        Args:
+            update: number of the update, counted from 0.
+            part: the process's patches of the global batch.
+        """
         descent, drawn = self._descent, generator(self._seed, update)
         count = descent.batch
         scale = self.scales[0]
@@ -149,6 +163,7 @@ class Feed:
     def _anywhere(
         self, scale: int, count: int, drawn: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Random images and places: image number, top and left, each (count,), in input pixels."""
         among = self._groups[scale] if self._descent.mixing == "updates" else None
         table = self._table if among is None else self._table[among]
         places = table[:, 1:] - self._descent.patch + 1
@@ -162,7 +177,10 @@ class Feed:
         return picked if among is None else among[picked], top, left
 
     def _on_grid(self, grid: Tensor, update: int, count: int) -> Tensor:
-        """Rows (image, top, left): every patch once an epoch, in an order of the epoch's own."""
+        """Patches of the grid (K, 3) for an update, as rows of image, top and left: (count, 3).
+
+        Each patch comes once an epoch; each epoch has a new order.
+        """
         numbers = torch.arange(update * count, (update + 1) * count)
         epochs = numbers // len(grid)
         picked = [
@@ -172,14 +190,15 @@ class Feed:
         return grid[torch.cat(picked)]
 
     def _permutation(self, epoch: int) -> Tensor:
+        """The order of the grid's patches in an epoch, (examples,)."""
         return torch.randperm(self.examples, generator=generator(self._seed, epoch, stream=1))
 
 
 def refuse_small(hr: Tensor, name: str, method: Method, descent: Descent, scale: int) -> None:
-    """Refuse an image (C, H, W) of which no patch can be cut.
+    """Refuse an image (C, H, W) that is too small for a patch.
 
     Raises:
-        InputError: at a scale that is learned, its input is smaller than a patch.
+        InputError: at a trained scale, the network's input is smaller than a patch.
     """
     for each in descent.scales or (scale,):
         needed = descent.patch * each if method.takes == "LR" else -(-descent.patch // each) * each
@@ -191,7 +210,11 @@ def refuse_small(hr: Tensor, name: str, method: Method, descent: Descent, scale:
 
 
 def _refuse(method: Method, descent: Descent, scales: Sequence[int]) -> None:
-    """Refuse what would be trained on wrong pixels, or on none."""
+    """Refuse choices by which the loss would compare wrong pixels or no pixels.
+
+    Raises:
+        InputError: the border leaves nothing of a patch, or the scales cannot be mixed in this way.
+    """
     side = descent.patch * min(method.factor(each) for each in scales)
     if 2 * descent.border >= side:
         raise InputError(
@@ -212,6 +235,12 @@ def _refuse(method: Method, descent: Descent, scales: Sequence[int]) -> None:
 
 
 def _grid(table: Tensor, descent: Descent) -> Tensor:
+    """All patches of the grid, as rows of image, top and left: (K, 3), in input pixels.
+
+    Args:
+        table: (images, 3), each image's scale, and the height and width of the network's input.
+        descent: the recipe, for the patch's side and the stride.
+    """
     found = []
     for which, (_, height, width) in enumerate(table.tolist()):
         tops = torch.arange(0, height - descent.patch + 1, descent.stride)
@@ -224,7 +253,11 @@ def _grid(table: Tensor, descent: Descent) -> Tensor:
 def _pairs(
     picture: Picture, method: Method, descent: Descent, scale: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """The network's input and HR of a picture, one for each degradation: uint8, or float32."""
+    """The network's input and HR of a picture, a pair for each degradation.
+
+    The input is (C, h, w), uint8 or float32 in [0, 255]. HR is (C, H, W), uint8, with C = 1 for a
+    luma method and 3 for an RGB method.
+    """
     hr = images.modcrop(picture.hr, scale)
     rgb = hr.to(torch.float64)
     if method.channels == "luma":
@@ -242,17 +275,23 @@ def _pairs(
         if method.takes == "interpolated":
             x = way.interpolate(lr, scale, method.kernel)
         whole = way.eight_bit
-        if method.channels != "luma" and not whole:  # an RGB method is given an image file's levels
+        if method.channels != "luma" and not whole:  # in use, an RGB method's LR is an 8-bit file
             x, whole = round_half_up(x), True
         found.append((x.to(torch.uint8 if whole else torch.float32), target))
     return found
 
 
 def _given(picture: Picture, method: Method, scale: int, hr: Tensor) -> Tensor:
-    """LR of a picture that comes with it, as the network takes it: uint8.
+    """A picture's LR from a file, as the network's input: (C, h, w), uint8.
+
+    Args:
+        picture: the picture with LR.
+        method: the method, which may take interpolated LR.
+        scale: the trained scale.
+        hr: (C, H, W), the picture's HR, for the expected size and number of planes.
 
     Raises:
-        InputError: it has none, or one of another size.
+        InputError: the picture has no LR, or LR of another size.
     """
     size = (hr.shape[-2] // scale, hr.shape[-1] // scale)
     if picture.lr is None or tuple(picture.lr.shape[-2:]) != size:

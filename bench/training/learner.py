@@ -1,4 +1,4 @@
-"""One update: a batch, forward, backward, and a step of the optimizer; an adversary's likewise."""
+"""An update: batch, forward, backward, and a step of the optimizer and of the discriminator's."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ from zoo.errors import InputError
 from zoo.method import Method
 from zoo.recipe import Descent
 
-"""What convolutions and products compute in, where that is not float32."""
 _INITIAL, _DROPPED = 2, 3
-"""Streams of a seed: what initialisation draws, and what dropout does; batches have 0 and 1."""
+"""Streams of a seed for initialisation and for dropout; batches have the streams 0 and 1."""
 
 
 class Learner:
-    """A network with all that trains it."""
+    """A network with the images, losses and optimizers that train the network."""
 
     def __init__(
         self,
@@ -40,10 +39,10 @@ class Learner:
         fresh: bool,
         processes: Processes,
     ) -> None:
-        """Initialise the network where it is fresh, and prepare images, losses and optimizers.
+        """Prepare images, losses and optimizers; initialise the network if `fresh`.
 
         Raises:
-            InputError: a choice of the recipe that there is not, or images that do not do.
+            InputError: a choice of the recipe is unknown, or an image cannot be used.
         """
         self._descent, self._network, self._device = descent, network, device
         self._seed, self._processes = seed, processes
@@ -67,26 +66,31 @@ class Learner:
         self._objective = processes.share(objective, unused=self._select is not None)
         self._optimizer, self._factors = optimisation.optimizer(network, descent, descent.rate)
         if self._adversary is not None:
+            # `rates` and weight decay are choices for the network, not for the discriminator.
             plain = replace(descent, rates={}, weight_decay=0.0)
             self._judging, _ = optimisation.optimizer(self._adversary, plain, descent.rate)
             self._judge = processes.share(self._adversary)
         self.rate = descent.rate
-        """Of the last update."""
+        """Learning rate of the last update."""
         self.feeding = self.seconds = 0.0
-        """Seconds spent in making batches, and in all."""
+        """Seconds spent on making batches, and on updates in total."""
 
     def update(self, number: int, latest: float) -> tuple[Tensor, bool]:
-        """Do the update of this number, counted from 0.
+        """Do an update: returns the loss, and whether the network was changed.
+
+        Args:
+            number: number of the update, counted from 0.
+            latest: the last update's loss; 0 if there is none.
 
         Returns:
-            Its loss, the mean over the processes, a scalar on the device; and whether it was taken:
-            it is not where the loss is `skip` times `latest`, the last one's.
+            The loss, averaged over the processes, a scalar on the device; and False if the network
+            was left unchanged because the loss is more than `skip` times `latest`.
         """
         began = time.perf_counter()
         batch = self._feed.batch(number, self._part)
         self.feeding += time.perf_counter() - began
         self.rate = optimisation.rate_at(self._descent, number)
-        # what dropout draws, in each process by itself
+        # Dropout draws from the device's own generator, differently in each process.
         _seed(self._device, mixed(self._seed, _DROPPED, number, self._processes.rank))
         if self._select is not None:
             self._select(batch.scale)
@@ -108,8 +112,9 @@ class Learner:
         return value, taken
 
     def _judge_once(self, sr: Tensor, hr: Tensor) -> None:
-        """An update of the discriminator."""
+        """Do an update of the discriminator on patches (N, 3, P, P) in [0, 1]."""
         own = float(self._descent.adversary.get("rate", 0.0)) or self._descent.rate
+        # The discriminator follows the recipe's schedule from a first rate of its own.
         self._judging.param_groups[0]["lr"] = own * self.rate / self._descent.rate
         with self._autocast():
             loss = self._judge(sr, hr)
@@ -123,7 +128,10 @@ class Learner:
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, and all that the optimizers keep, the live ones: what `restore` goes on from."""
+        """Weights and optimizer states by name, for `restore`, in their shapes.
+
+        The tensors are live: the next update changes them.
+        """
         found = {f"network.{key}": value for key, value in self._network.state_dict().items()}
         found |= optimisation.flat(self._optimizer, "optimizer.")
         if self._adversary is not None:
@@ -133,7 +141,7 @@ class Learner:
         return found
 
     def restore(self, saved: Mapping[str, Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Restore weights and optimizer states, names and shapes as in the result of `tensors`."""
         self._network.load_state_dict(_under("network.", saved))
         optimisation.restore(self._optimizer, saved, "optimizer.")
         if self._adversary is not None:
@@ -142,9 +150,9 @@ class Learner:
 
 
 def _seed(device: torch.device, value: int) -> None:
-    """Seed what a device draws by itself.
+    """Seed a device's default random generator.
 
-    Not `torch.manual_seed`, which keeps a traceback at each call for GPUs that nobody has used yet.
+    `torch.manual_seed` would keep a traceback at each call, for GPUs that are not in use yet.
     """
     if device.type == "cuda":
         torch.cuda.manual_seed(value)
@@ -153,21 +161,22 @@ def _seed(device: torch.device, value: int) -> None:
 
 
 def selecting(network: nn.Module) -> Callable[[int], None] | None:
-    """How a network with a path for each scale is told which to take; None where it has one."""
+    """The network's function to select the path of a scale; None if all scales have the same."""
     select = getattr(network, "select", None)
     return select if callable(select) else None
 
 
 def _refuse_other_scales(descent: Descent, method: Method, scale: int) -> None:
-    """Refuse scales that a network without a path for each does not enlarge by.
+    """Refuse further scales for a network that has no path for each scale.
 
     Raises:
-        InputError: there is one.
+        InputError: the network takes LR, and the recipe names a scale other than the network's.
     """
     if method.takes == "LR" and {*descent.scales, scale} != {scale}:
         asked = ",".join(map(str, descent.scales))
-        raise InputError(f"scales={asked}: {method.name} enlarges x{scale} alone; leave them out")
+        raise InputError(f"scales={asked}: {method.name} enlarges x{scale} only; leave them out")
 
 
 def _under(prefix: str, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with the prefix, with the prefix removed and shapes kept."""
     return {k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)}

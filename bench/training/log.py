@@ -1,4 +1,4 @@
-"""The log of a training: a CSV file, and TensorBoard's events."""
+"""The training log: a CSV file and TensorBoard events."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ COLUMNS = ("update", "seconds", "loss", "rate", "psnr", "updates_per_second", "f
 
 
 class Logbook:
-    """Both logs, made when the first row comes; rows from before are written again."""
+    """Writes both logs. The first row creates the files; earlier rows are then written again."""
 
     def __init__(self, table: Path, events: Path, before: Sequence[Mapping[str, float]]) -> None:
-        """Log to a table and a folder of events.
+        """Log to a CSV file and a folder of TensorBoard events.
 
         Args:
             table: the CSV file.
-            events: the folder.
-            before: rows that a training has that goes on.
+            events: the folder of TensorBoard events.
+            before: the earlier rows of a resumed training; empty for a new training.
         """
         self._table, self._events, self._before = table, events, list(before)
         self._writer: SummaryWriter | None = None
@@ -42,10 +42,10 @@ class Logbook:
             self._writer.close()
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Add a row.
+        """Add a row, column to value.
 
         Raises:
-            InputError: a column that there is not.
+            InputError: a column is unknown.
             OSError: the log cannot be written.
         """
         surplus = [key for key in row if key not in COLUMNS]
@@ -55,6 +55,7 @@ class Logbook:
         if self._writer is None:
             self._table.parent.mkdir(parents=True, exist_ok=True)
             self._table.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+            # TensorBoard would show these beside the rows that are written again.
             for old in self._events.glob("events.*"):
                 old.unlink()
             self._writer = SummaryWriter(str(self._events))

@@ -1,13 +1,13 @@
-"""Losses: what training minimises, as a sum of terms with weights.
+"""Losses: the training objective, a weighted sum of terms.
 
-| term | what |
+| term | value |
 |---|---|
 | `l1`, `l2` | mean absolute and mean squared difference of SR and HR in [0, 1] |
-| `euclidean` | squared difference, summed over pixels, halved, a patch: Caffe's (VDSR, MemNet) |
+| `euclidean` | half the sum of squared differences, per patch: Caffe's loss (VDSR, MemNet) |
 | `multi-supervised` | Lal and Javid, section 7.2.2: `euclidean` of SR and of each memory's SR |
 | `tv` | total variation of SR: mean absolute difference of neighbours, down and right |
-| `NETWORK:LAYER` | mean squared difference of features, see `bench.descent.features` |
-| `adversarial` | what the discriminator leaves SR: SRGAN's -log D, or Lal and Javid's 1 - D |
+| `NETWORK:LAYER` | mean squared difference of features, see `bench.training.features` |
+| `adversarial` | the discriminator's verdict on SR: SRGAN's -log D, or Lal and Javid's 1 - D |
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _PLAIN = ("l1", "l2", "euclidean", "multi-supervised", "tv", "adversarial")
 
 @dataclass(frozen=True)
 class Term:
-    """One part of a loss."""
+    """A weighted term of a loss."""
 
     weight: float
     name: str
 
     @property
     def is_features(self) -> bool:
-        """Whether it compares what a network sees."""
+        """Whether the term compares features of a network."""
         return ":" in self.name
 
 
@@ -49,7 +49,7 @@ def parse(text: str) -> tuple[Term, ...]:
     (Term(weight=1.0, name='l2'), Term(weight=0.001, name='adversarial'))
 
     Raises:
-        InputError: a term or a weight that there is not.
+        InputError: a term is unknown, or a weight is not a number of at least 0.
     """
     found = []
     for part in re.split(r"\s\+\s", text.strip()):
@@ -57,7 +57,7 @@ def parse(text: str) -> tuple[Term, ...]:
         try:
             term = Term(float(weight or 1), name)
         except ValueError:
-            term = Term(float("nan"), name)
+            term = Term(float("nan"), name)  # refused below, as any other bad weight
         if not 0 <= term.weight < float("inf"):
             raise InputError(f"loss {text!r}: weight {weight!r}; give terms as WEIGHT NAME")
         if term.is_features:
@@ -72,7 +72,7 @@ def parse(text: str) -> tuple[Term, ...]:
 
 
 class Objective(nn.Module):
-    """A network and what is minimised of it, in one module, so that processes can share it."""
+    """A network and the network's loss in a single module, so that processes can share both."""
 
     def __init__(
         self,
@@ -82,15 +82,16 @@ class Objective(nn.Module):
         adversary: Adversary | None,
         device: torch.device,
     ) -> None:
-        """Keep the network; load the feature networks that terms name.
+        """Keep the network; load the feature networks of the terms.
 
         Raises:
-            InputError: a term that the network cannot be judged by, or weights that are not here.
+            InputError: the weights of a feature network are not here.
         """
         super().__init__()
         self.network = network
         self._terms, self._border = terms, border
-        self._adversary = [adversary] if adversary else []  # a list: not one of its own modules
+        # In a list, so that the discriminator's parameters are not parameters of this module.
+        self._adversary = [adversary] if adversary else []
         self._features = {
             term.name: features.network(features.parse(term.name), device)
             for term in terms
@@ -98,12 +99,17 @@ class Objective(nn.Module):
         }
 
     def forward(self, x: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and SR: (N, C, p, p) and (N, C, P, P) in [0, 1] to a scalar and (N, C, P, P).
+        """The loss, and SR without gradients.
 
-        SR is detached.
+        Args:
+            x: (N, C, p, p), float32 in [0, 1], the network's input.
+            hr: (N, C, P, P), float32 in [0, 1].
+
+        Returns:
+            The loss, a scalar, and SR (N, C, P, P), float32.
 
         Raises:
-            InputError: a multi-supervised loss of a network without an output a memory.
+            InputError: the loss is multi-supervised, but the network has no output per memory.
         """
         names = [term.name for term in self._terms]
         each: tuple[Tensor, ...] = ()
@@ -114,9 +120,10 @@ class Objective(nn.Module):
             sr = self.network(x)
         if "multi-supervised" in names and not each:
             raise InputError(
-                "loss multi-supervised needs a network with an output a memory; give "
+                "loss multi-supervised needs a network with an output per memory; give "
                 "memnet:supervision=multi, or another loss"
             )
+        # Losses sum many small numbers, so 16 bits do not suffice here.
         with torch.autocast(x.device.type, enabled=False):
             inner = self._inner(sr.float())
             target = self._inner(hr)
@@ -131,10 +138,19 @@ class Objective(nn.Module):
         return total, sr.detach().float()
 
     def _inner(self, image: Tensor) -> Tensor:
+        """Patches (N, C, P, P) without the border: (N, C, P - 2 * border, P - 2 * border)."""
         edge = self._border
         return image[..., edge : image.shape[-2] - edge, edge : image.shape[-1] - edge]
 
     def _term(self, name: str, sr: Tensor, hr: Tensor, each: list[Tensor]) -> Tensor:
+        """The value of a term without the weight, a scalar.
+
+        Args:
+            name: the term's name.
+            sr: (N, C, P, P), float32.
+            hr: (N, C, P, P), float32 in [0, 1].
+            each: SR of each memory, (N, C, P, P); empty unless the loss is multi-supervised.
+        """
         if name == "l1":
             return (sr - hr).abs().mean()
         if name == "l2":
@@ -154,21 +170,28 @@ class Objective(nn.Module):
 
 
 def _euclidean(sr: Tensor, hr: Tensor) -> Tensor:
+    """Half the sum of squared differences of (N, C, P, P), divided by N, as in Caffe: a scalar."""
     return (sr - hr).square().sum() / (2 * len(sr))
 
 
 class Adversary(nn.Module):
-    """A discriminator and its own loss.
+    """A discriminator D, the discriminator's loss and the generator's.
 
-    `log` is SRGAN's: -log D(HR) - log(1 - D(SR)), and -log D(SR) for the generator. `linear` is Lal
-    and Javid's: 1 - D(HR) + D(SR), and 1 - D(SR).
+    | choice | discriminator's loss | generator's loss | source |
+    |---|---|---|---|
+    | `log` | -log D(HR) - log(1 - D(SR)) | -log D(SR) | SRGAN |
+    | `linear` | 1 - D(HR) + D(SR) | 1 - D(SR) | Lal and Javid |
     """
 
     def __init__(self, choices: Mapping[str, Any], side: int) -> None:
-        """Build the discriminator of patches of this side.
+        """Build the discriminator.
+
+        Args:
+            choices: choices of the recipe, of `zoo.recipe.ADVERSARY`; the rest have defaults.
+            side: side of the HR patches, in pixels.
 
         Raises:
-            InputError: a choice that there is not.
+            InputError: a choice is unknown, or a value is not allowed.
         """
         super().__init__()
         for key in choices:
@@ -183,18 +206,22 @@ class Adversary(nn.Module):
         self.judge = Discriminator(side, known["dropout"], known["place"])
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """The discriminator's loss of SR and HR patches, both (N, 3, P, P) in [0, 1]."""
+        """The discriminator's loss, a scalar, for SR and HR patches (N, 3, P, P) in [0, 1]."""
         real: Tensor = self.judge(hr).float()
         fake: Tensor = self.judge(sr).float()
         if self._linear:
             return (1 - real + fake).mean()
+        # torch refuses binary_cross_entropy under autocast, since 16 bits may overflow.
         with torch.autocast(sr.device.type, enabled=False):
             return functional.binary_cross_entropy(
                 real, torch.ones_like(real)
             ) + functional.binary_cross_entropy(fake, torch.zeros_like(fake))
 
     def fooled(self, sr: Tensor) -> Tensor:
-        """The generator's share: how far SR is from being taken for HR."""
+        """The generator's loss, a scalar, for SR patches (N, 3, P, P) in [0, 1].
+
+        The gradient reaches SR, but not the discriminator's parameters.
+        """
         self.judge.requires_grad_(False)
         fake: Tensor = self.judge(sr).float()
         self.judge.requires_grad_(True)

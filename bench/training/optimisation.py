@@ -1,4 +1,4 @@
-"""Optimisation: initialisation, optimizers, schedules and clipping, as recipes name them."""
+"""Optimisation: initialisation, optimizers, learning rates and gradient clipping, from a recipe."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ _LEAST = {
     "beta2": 0,
     "epsilon": 0,
 }
+"""Least value of each number of a recipe."""
 _BELOW = {"momentum": 1, "beta2": 1}
+"""Values that a number of a recipe must stay below."""
 _SCHEDULES = "constant, cosine, 'steps of N by F', 'at N by F'"
 
 
 def refuse_bad_choices(descent: Descent) -> None:
-    """Refuse numbers that make no training, and texts that say nothing.
+    """Refuse numbers out of range, and texts that are no schedule or no clipping.
 
     Raises:
-        InputError: which, and what is expected.
+        InputError: a choice of the recipe cannot be used.
     """
     for key, least in _LEAST.items():
         value = getattr(descent, key)
@@ -57,13 +59,14 @@ def rate_at(descent: Descent, update: int) -> float:
     """The learning rate of an update, counted from 0.
 
     Raises:
-        InputError: no such schedule.
+        InputError: the schedule is unknown.
     """
     rising = min(1.0, (update + 1) / descent.warmup) if descent.warmup else 1.0
     return descent.rate * rising * _scheduled(descent, update)
 
 
 def _scheduled(descent: Descent, update: int) -> float:
+    """The factor in [0, 1] by which the schedule multiplies the first learning rate."""
     if descent.schedule == "constant":
         return 1.0
     if descent.schedule == "cosine":
@@ -81,10 +84,13 @@ def _scheduled(descent: Descent, update: int) -> float:
 def optimizer(
     module: nn.Module, descent: Descent, rate: float
 ) -> tuple[torch.optim.Optimizer, list[float]]:
-    """The optimizer of a module, a group for each factor of `rates`, and these factors.
+    """The optimizer of a module, with a parameter group for each factor of `rates`.
+
+    Returns:
+        The optimizer, and the factor of the learning rate of each parameter group.
 
     Raises:
-        InputError: a pattern of `rates` that fits no parameter.
+        InputError: a pattern of `rates` fits no parameter.
     """
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     factors = [1.0] * len(named)
@@ -116,12 +122,18 @@ def optimizer(
 
 
 def clip(parameters: Iterable[nn.Parameter], text: str, rate: float) -> None:
-    """Clip gradients in place, by their common norm or each by its value.
+    """Clip gradients in place, by the norm of all gradients or each element by value.
 
-    `norm 0.4/rate` divides the limit by the rate, as VDSR and MemNet do: the step stays in bounds.
+    `norm 0.4/rate` divides the limit by the learning rate, as VDSR and MemNet do. Then the limit
+    bounds the step, not the gradient.
+
+    Args:
+        parameters: with gradients, of any shape.
+        text: `norm LIMIT` or `value LIMIT`, with or without `/rate`; '' for no clipping.
+        rate: the learning rate of the update.
 
     Raises:
-        InputError: the text says neither.
+        InputError: the text has another form.
     """
     if not text:
         return
@@ -139,15 +151,18 @@ def clip(parameters: Iterable[nn.Parameter], text: str, rate: float) -> None:
 
 
 def initialise(network: nn.Module, how: str, generator: torch.Generator) -> None:
-    """Draw the weights of convolutions anew, biases 0; `as built` leaves them.
+    """Initialise the weights of all convolutions, and set biases to 0.
 
-    `he` is He et al., 2015, for ReLU. `pass` is the same but for one path through the centre taps
-    of the first channels, which hands the input on, and a last layer that adds little to it: SR
-    starts as the interpolated input, or at LR size as the nearest neighbour. Halved at each layer
-    and made up for at the last, what is handed on stays where a tanh is nearly straight.
+    - `as built` changes nothing.
+    - `he` draws the weights by He et al., 2015, for ReLU.
+    - `pass` does the same, except for a path that passes the input through the centre taps of the
+      first channels. The last layer adds little to the passed input. So SR starts as the
+      interpolated input, or as the nearest neighbour if the network takes LR. The passed input is
+      halved at each layer and restored at the last layer, which keeps the values where tanh is
+      nearly linear.
 
     Raises:
-        InputError: `pass` of a network whose first layer does not take luma.
+        InputError: `how` is `pass`, and the first layer does not take luma.
     """
     if how == "as built":
         return
@@ -155,6 +170,7 @@ def initialise(network: nn.Module, how: str, generator: torch.Generator) -> None
     with torch.no_grad():
         for layer in layers:
             fan = layer.weight[0].numel()
+            # He et al., 2015, equation 10: variance 2 / fan-in.
             layer.weight.normal_(0, math.sqrt(2 / fan), generator=generator)
             if layer.bias is not None:
                 layer.bias.zero_()
@@ -171,7 +187,7 @@ def initialise(network: nn.Module, how: str, generator: torch.Generator) -> None
 
 
 def flat(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """An optimizer's state as tensors, the live ones, by parameter's number and name."""
+    """An optimizer's state: the live tensors, of any shape, by parameter number and state name."""
     found = {}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, parameter in enumerate(parameters):
@@ -182,7 +198,10 @@ def flat(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
 
 
 def restore(optimizer: torch.optim.Optimizer, saved: Mapping[str, Tensor], prefix: str) -> None:
-    """Put back what `flat` gave, each moment laid out as its parameter, as fused steps expect."""
+    """Restore an optimizer's state from the result of `flat`, in the same shapes.
+
+    Each moment gets the memory layout of the parameter, because fused steps expect this layout.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in saved.items():
         if key.startswith(prefix):

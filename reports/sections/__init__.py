@@ -1,5 +1,5 @@
-"""The sections of a page: one file, one section; this folder is the registry.
+"""The sections of a page. This folder is the registry: each file is a section.
 
-A section file holds `TITLE`, `ORDER` (sections are sorted by it) and
-`render(tables: Tables) -> str | None`: an HTML fragment, or None where it has nothing to say.
+A section's file holds `TITLE`, `ORDER` (a number; sections are sorted by it) and
+`render(tables: Tables) -> str | None`, which gives an HTML fragment, or None for no section.
 """

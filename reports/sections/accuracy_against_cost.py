@@ -1,4 +1,4 @@
-"""PSNR against what it costs: one figure per dataset and protocol, one panel per scale."""
+"""PSNR against cost: a figure per dataset and protocol, a panel per scale."""
 
 from __future__ import annotations
 
@@ -18,46 +18,48 @@ from reports.template import fill
 TITLE = "Accuracy against cost"
 ORDER = 30
 
+# The axis of multiplies is the sum of these.
 _COUNTED = "multiplies_per_input_px"
 _ADDED = ("interpolation_multiplies_per_input_px", "elementwise_multiplies_per_input_px")
 
 Costs: TypeAlias = dict[tuple[str, int, str, str], dict[tuple[str, str], float]]
-"""Costs of a method, scale, quantity and inference, by weights and protocol."""
+"""(method, scale, quantity, inference) -> (weights, protocol) -> cost."""
 
 Cost: TypeAlias = Callable[[Row], float]
-"""What the method of an average's row costs there; NaN where that is not known."""
+"""Function: row of an average -> cost of the row's method at the row's scale; NaN if unknown."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A cost to draw against."""
+    """A cost on the horizontal axis."""
 
     name: str
-    """Short: a part of the panels' ids."""
+    """Part of the panels' ids."""
 
     label: str
+    """With the unit."""
     cost: Cost
 
 
 @dataclass(frozen=True)
 class Strip:
-    """The panels of one cost, side by side: one per scale."""
+    """The panels of a cost, side by side, by scale."""
 
     panels: list[str]
     left_out: str
-    """Which methods have no such cost; empty where all have one."""
+    """The methods whose cost is unknown, in words; '' if there are none."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One dataset under one protocol."""
+    """All panels of a dataset and protocol."""
 
     caption: str
     strips: list[Strip]
 
 
 def render(tables: Tables) -> str | None:
-    """The figures."""
+    """The figures; None if no method has both an average PSNR and a cost."""
     results = latest(tables.results)
     axes = [Axis("multiplies", "multiplies per input px, M", counted(results)), *timed(results)]
     averages = results[
@@ -72,19 +74,20 @@ def render(tables: Tables) -> str | None:
 
 
 def counted(results: pd.DataFrame) -> Cost:
-    """The cost in multiplies per input pixel, interpolation and elementwise ones included."""
+    """The cost in multiplies per input pixel, with interpolation and elementwise multiplies."""
     costs = _costs(results)
 
     def cost(row: Row) -> float:
         parts = [_under(costs, row, key, "") for key in (_COUNTED, *_ADDED)]
-        # A method that takes LR has no row for interpolation: that costs it nothing.
+        # A method that works on LR has no row for interpolation, because it does not interpolate.
         return math.nan if parts[0] is None else math.fsum(p for p in parts if p is not None)
 
     return cost
 
 
 def timed(results: pd.DataFrame) -> list[Axis]:
-    """One axis of seconds for each machine: times of different machines do not compare."""
+    """One axis of seconds per machine."""
+    # Times of different machines do not compare.
     seconds = results[(results["quantity"] == "seconds") & (results["dataset"] == "")]
     axes = []
     for i, (machine, found) in enumerate(seconds.groupby("machine", sort=False)):
@@ -111,12 +114,19 @@ def _costs(results: pd.DataFrame) -> Costs:
 
 
 def _under(costs: Costs, row: Row, key: str, inference: str) -> float | None:
-    """A cost for the row's weights and protocol, or one that names none, of that inference.
+    """The cost of the row's method and scale; None if unknown.
 
-    A time belongs to the protocol that fed the method; another's stands in for it, since all
-    interpolate alike as far as time goes.
+    Costs of the row's own weights and protocol come first, then costs that name no weights or no
+    protocol, then costs under any protocol.
+
+    Args:
+        costs: all costs of a machine.
+        row: an average.
+        key: the quantity of the cost.
+        inference: how the network was run.
     """
     found = costs.get((row["method"], row["scale"], key, inference), {})
+    # Any protocol will do: all of them interpolate in about the same time.
     of_weights = {place: cost for place, cost in found.items() if place[0] in (row["weights"], "")}
     for place in ((weights, protocol) for protocol in (row["protocol"], "")
                   for weights in (row["weights"], "")):  # fmt: skip
@@ -126,10 +136,17 @@ def _under(costs: Costs, row: Row, key: str, inference: str) -> float | None:
 
 
 def figure(averages: pd.DataFrame, axes: list[Axis], name: str) -> Figure:
-    """One dataset under one protocol, against every cost that is known."""
+    """The figure of a dataset and protocol, with a strip for every known cost.
+
+    Args:
+        averages: averages of this dataset and protocol only.
+        axes: the costs.
+        name: prefix of the panels' ids.
+    """
     present = [q for q in distinct(averages["quantity"]) if q.startswith("psnr")]
     if not present:
         return Figure("", [])
+    # A figure needs one accuracy; papers compare luma.
     key = "psnr_y" if "psnr_y" in present else present[0]
     psnr = averages[averages["quantity"] == key]
     dataset, protocol = psnr["dataset"].iloc[0], psnr["protocol"].iloc[0]
@@ -141,7 +158,8 @@ def figure(averages: pd.DataFrame, axes: list[Axis], name: str) -> Figure:
 
 
 def beside(strips: list[Strip]) -> list[Strip]:
-    """Strips of one panel each as one strip: a lone scale's costs stand side by side."""
+    """All strips as one strip if each has a single panel; else the strips as they are."""
+    # With one scale, strips of one panel would leave most of the page's width empty.
     if any(len(strip.panels) > 1 for strip in strips):
         return strips
     panels = [strip.panels[0] for strip in strips]
@@ -150,7 +168,14 @@ def beside(strips: list[Strip]) -> list[Strip]:
 
 
 def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
-    """One panel for each scale at which some method's cost is known."""
+    """The panels of a cost, for each scale at which the cost of at least one method is known.
+
+    Args:
+        averages: all of the same quantity, dataset and protocol.
+        axis: the cost.
+        y_label: the quantity and its unit.
+        name: prefix of the panels' ids.
+    """
     panels, left_out = [], []
     names = plot_names(methods(averages))
     for scale, found in averages.groupby("scale"):
@@ -177,7 +202,7 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
 
 
 def plot_names(found: list[Method]) -> dict[Method, str]:
-    """What to write beside the markers: weights and inference where a method has several."""
+    """The names beside the markers, with weights and inference if a method occurs several times."""
     counts = pd.Series([name for name, _, _ in found]).value_counts()
     names = {}
     for method in found:

@@ -1,4 +1,4 @@
-"""What the results ran on, and the protocols that they were measured under."""
+"""The runs with their machines and versions, and the protocols of the results."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from reports.tables import NAMES_A_VALUE, Tables, distinct
 from reports.template import fill
 
 TITLE = "Environment"
-
-
 ORDER = 60
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: how many results it gave and what is true of it."""
+    """A run with its facts."""
 
     name: str
     results: int
+    """The number of results on the page that this run measured."""
     facts: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Use:
-    """What was measured under one protocol."""
+    """The use of a protocol on this page."""
 
     protocol: str
     results: int
+    """The number of results."""
     datasets: str
+    """Names, separated by commas."""
 
 
 def render(tables: Tables) -> str | None:
-    """The protocols in use and the runs' provenance."""
+    """The protocols in use and the facts of the runs; None if there are neither."""
     runs = runs_with_facts(tables)
     uses = protocols(tables.results)
     if not runs and not uses:
         return None
     keys = distinct(key for run in runs for key in run.facts)
+    # A fact with the same value in every run is shown once, above the table of differences.
     shared = {key: runs[0].facts[key] for key in keys if len({r.facts.get(key) for r in runs}) == 1}
     return fill(
         "environment",
@@ -62,7 +64,7 @@ def runs_with_facts(tables: Tables) -> list[Run]:
 
 
 def protocols(results: pd.DataFrame) -> list[Use]:
-    """What each protocol was used for."""
+    """The protocols in use, each with the number of results and the datasets."""
     return [
         Use(
             str(name),
@@ -74,6 +76,6 @@ def protocols(results: pd.DataFrame) -> list[Use]:
 
 
 def repeated(results: pd.DataFrame) -> int:
-    """How many cells more than one run measured."""
+    """The number of cells that more than one run measured."""
     runs = results[results["value"].notna()].groupby(NAMES_A_VALUE)["run"].nunique()
     return int((runs > 1).sum())

@@ -1,4 +1,4 @@
-"""Time beside accuracy for each way that networks were run, where there are several."""
+"""Time and accuracy for each way to run a network, if there are several ways."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from reports.template import fill
 TITLE = "Ways to run a network"
 ORDER = 47
 DEFAULT = "fp32"
-"""What the default way is called here."""
-_TIMES = ("seconds", "roofline_fraction", "device_memory")
+"""Name of the default way on the page; results name the default way ''."""
+
+_SPREADS = ("seconds_p10", "seconds_p90")
+"""Left out here: the interquartile range beside the seconds shows the spread."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method with its weights at one scale, run one way."""
+    """A method with its weights at a scale, run in a particular way."""
 
     method: Method
     scale: str
@@ -29,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All ways on one machine."""
+    """All ways to run networks on a machine."""
 
     machine: str
     headings: list[str]
@@ -37,7 +39,7 @@ class Comparison:
 
 
 def render(tables: Tables) -> str | None:
-    """A table a machine; nothing where everything was run the default way."""
+    """A table per machine; None if all networks were run the default way."""
     results = latest(tables.results)
     if not (results["inference"] != "").any():
         return None
@@ -48,14 +50,19 @@ def render(tables: Tables) -> str | None:
 
 
 def comparison(results: pd.DataFrame, seconds: pd.DataFrame) -> Comparison:
-    """Times of one machine, and the average PSNR of the same setting on every dataset."""
+    """Costs on a machine beside average PSNR, a line per method, scale and way to run.
+
+    Args:
+        results: all results.
+        seconds: the times of the machine.
+    """
     machine = seconds["machine"].iloc[0]
     averages = results[
         (results["dataset"] != "")
         & (results["image"] == "")
         & results["quantity"].str.startswith("psnr")
     ]
-    times = [q for q in _TIMES if (results["quantity"] == q).any()]
+    times = _machine_costs(results)
     places = distinct(
         zip(averages["dataset"], averages["protocol"], averages["quantity"], strict=True)
     )
@@ -65,10 +72,12 @@ def comparison(results: pd.DataFrame, seconds: pd.DataFrame) -> Comparison:
         f"{quantities.heading(key, units[key])}, {dataset}, {protocol}"
         for dataset, protocol, key in places
     ]
+    # A method that was run one way only has nothing to compare.
     several = seconds.groupby(["method", "scale"])["inference"].transform("nunique") > 1
     lines = []
     for row in rows(seconds[several].sort_values(["method", "scale"], kind="stable")):
         own = [found for found in rows(results) if _same_run(found, row)]
+        # A time holds for all weights of a method, but each weights has an accuracy of its own.
         for weights in distinct(found["weights"] for found in own if found["dataset"]) or [""]:
             of_weights = [found for found in own if found["weights"] in (weights, "")]
             cells = [_cell(of_weights, key, "", "", machine) for key in times]
@@ -78,11 +87,20 @@ def comparison(results: pd.DataFrame, seconds: pd.DataFrame) -> Comparison:
     return Comparison(machine, headings, lines)
 
 
+def _machine_costs(results: pd.DataFrame) -> list[str]:
+    """The costs that depend on the machine, in the order of a table's columns."""
+    costs = results[(results["machine"] != "") & (results["dataset"] == "")]
+    found = [key for key in distinct(costs["quantity"]) if key not in _SPREADS]
+    return sorted(found, key=quantities.cost_position)
+
+
 def _same_run(found: Row, row: Row) -> bool:
+    """Whether two results are of the same method and scale, run the same way."""
     return all(found[key] == row[key] for key in ("method", "scale", "inference"))
 
 
 def _cell(own: list[Row], key: str, dataset: str, protocol: str, machine: str) -> Score:
+    """The average of a quantity, or a cost if `dataset` is ''; '' accepts any protocol."""
     for row in own:
         here = (row["quantity"], row["dataset"], row["image"]) == (key, dataset, "")
         if here and protocol in ("", row["protocol"]) and row["machine"] in (machine, ""):

@@ -1,4 +1,4 @@
-"""Every image's values, folded away until a reader asks for them."""
+"""The values of every image, in folded parts that readers can open."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ORDER = 50
 
 @dataclass(frozen=True)
 class Line:
-    """One image, or the average, across all methods."""
+    """An image, or the average, with a cell per method."""
 
     name: str
     average: bool
@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class ImageTable:
-    """One quantity, or PSNR and SSIM, on every image."""
+    """A quantity, or PSNR and SSIM, on every image."""
 
     title: str
     methods: list[Method]
@@ -35,17 +35,18 @@ class ImageTable:
 
 @dataclass(frozen=True)
 class Fold:
-    """One dataset at one scale under one protocol."""
+    """The tables of a dataset, scale and protocol."""
 
     name: str
     protocol: str
     count: int
+    """The number of images."""
     tables: list[ImageTable]
     gaps: list[Gap]
 
 
 def render(tables: Tables) -> str | None:
-    """The per-image tables, one fold per dataset, scale and protocol."""
+    """The folds by dataset, scale and protocol; None if no image was measured."""
     results = latest(tables.results)
     folds = [
         fold(found)
@@ -56,7 +57,11 @@ def render(tables: Tables) -> str | None:
 
 
 def fold(results: pd.DataFrame) -> Fold:
-    """One dataset at one scale under one protocol, all that was measured of its images."""
+    """The fold of a dataset, scale and protocol.
+
+    Args:
+        results: results of this dataset, scale and protocol only, averages included.
+    """
     first = results.iloc[0]
     images = [image for image in distinct(results["image"]) if image]
     return Fold(
@@ -73,11 +78,12 @@ def fold(results: pd.DataFrame) -> Fold:
 
 
 def image_table(results: pd.DataFrame, pair: tuple[str, ...]) -> ImageTable:
-    """Images down, methods across, the average last."""
+    """The table of a quantity, or of PSNR and SSIM: images down, methods across, average last."""
     index = scores.index(results)
     columns = methods(results)
     scale, dataset = results["scale"].iloc[0], results["dataset"].iloc[0]
     lines = []
+    # The average is the image '': the key sorts it last and keeps the order of the others.
     for image in sorted(distinct(results["image"]), key=lambda image: not image):
         ranked = [
             scores.ranked(key, [index.get((*m, scale, dataset, image, key)) for m in columns])

@@ -1,4 +1,4 @@
-"""How many cells of each paper table came out as printed; without a paper, what was measured."""
+"""Verdicts counted by paper table, and a sentence that lists the measured methods and datasets."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ ORDER = 10
 
 @dataclass(frozen=True)
 class Counted:
-    """One paper table's verdicts, counted."""
+    """The counted verdicts of a paper table."""
 
     name: str
     title: str
     counts: dict[str, int]
+    """Verdict -> number of cells."""
 
     @property
     def headline(self) -> str:
@@ -29,7 +30,7 @@ class Counted:
 
 
 def render(tables: Tables) -> str | None:
-    """The verdicts counted by paper table, and one line on what was measured."""
+    """The counts and the sentence; a page without verdicts has the sentence only."""
     counted = [
         Counted(str(name), rows["title"].iloc[0] or str(name), marks.counts(rows))
         for name, rows in tables.verdicts.groupby("table", sort=False)
@@ -44,7 +45,7 @@ def render(tables: Tables) -> str | None:
 
 
 def statement(results: pd.DataFrame) -> str:
-    """What was measured, in one line."""
+    """The measured methods, datasets, scales and protocols, in a sentence."""
     if results.empty:
         return "Nothing was measured."
     methods = distinct(results["method"])

@@ -1,4 +1,4 @@
-"""How weights were trained: by which recipe, for how long, and along which curves."""
+"""Trained weights: recipe, data, duration and training curves."""
 
 from __future__ import annotations
 
@@ -20,51 +20,55 @@ TITLE = "Training"
 ORDER = 42
 
 _LONG = ("curve", "code", "tensors")
-"""Facts that are not for reading."""
+"""Facts that the page does not list, because they are too long to read."""
 _PSNR = "psnr"
 
 
 @dataclass(frozen=True)
 class Network:
-    """Weights that were trained, and the facts of it."""
+    """Trained weights with the facts of their training."""
 
     number: int
-    """Its place in the table, and in the order of looks."""
+    """Row of the table, from 0; also decides the curve's hue and dashes."""
     sha256: str
+    """Of the final weights."""
     methods: str
-    """All that results call its method: an ensemble has the weights of what it is made of."""
+    """All methods with these weights; a self-ensemble has the weights of the network."""
     weights: str
+    """The weights' names in results, separated by commas."""
     scales: str
     facts: dict[str, str]
     curve: list[dict[str, float]]
+    """The training log, a dictionary per logged update; empty for methods without updates."""
 
     @property
     def label(self) -> str:
-        """As panels name it."""
+        """The name in panels."""
         return f"{self.number + 1} {self.facts['method']}"
 
     @property
     def scale(self) -> int:
-        """The scale that it was validated at."""
+        """The scale of the validation."""
         return int(self.facts["scale"])
 
     @property
     def validated(self) -> str:
-        """The set and the protocol that its PSNR is of."""
+        """The dataset and protocol of the validation; '' if there was none."""
         return ", ".join(filter(None, map(self.facts.get, ("validated on", "validated by"))))
 
     def points(self, key: str) -> list[tuple[float, float]]:
-        """A column of the log against updates, where it has a value."""
+        """(update, value) pairs of a column of the log."""
         return [
             (row["update"], row[key])
             for row in self.curve
+            # Validations are rarer than logged losses, so a row may lack the column.
             if math.isfinite(row.get(key, math.nan)) and row["update"] >= 1
         ]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A network as the table shows it."""
+    """A network's line in the table."""
 
     network: Network
     hue: int
@@ -75,24 +79,27 @@ class Line:
     data: str
     updates: str
     of_the_source: str
+    """The number of updates that the recipe's source states."""
     time: str
     device: str
     seed: str
     psnr: str
     features: str
+    """The network of a perceptual loss; '' for other losses."""
     stands_in: bool
+    """Whether `features` replaces the network that the recipe's source states."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The panels of one scale."""
+    """The panels of a scale."""
 
     caption: str
     panels: list[str]
 
 
 def render(tables: Tables) -> str | None:
-    """A row a network, its curves, and all that its file says."""
+    """The table of networks, their curves and all their facts; None without trained weights."""
     found = networks(tables.trainings)
     if not found:
         return None
@@ -107,7 +114,7 @@ def render(tables: Tables) -> str | None:
 
 
 def networks(trainings: pd.DataFrame) -> list[Network]:
-    """The networks, each once however many methods and scales it serves."""
+    """The trained networks. A network of several methods or scales occurs once."""
     made = []
     for number, (sha256, rows) in enumerate(trainings.groupby("sha256", sort=False)):
         facts = dict(zip(rows["key"], rows["value"], strict=True))
@@ -126,9 +133,10 @@ def networks(trainings: pd.DataFrame) -> list[Network]:
 
 
 def line(network: Network) -> Line:
-    """What the table says of a network."""
+    """A network's line in the table."""
     facts = network.facts
     hue, dashes = curves.look(network.number)
+    # Weights of the best validation have a log that ends earlier than the training did.
     done = network.curve[-1]["update"] if network.curve else facts.get("updates", "")
     psnr = network.points(_PSNR)
     features = facts.get("features", "")
@@ -159,19 +167,24 @@ def _count(updates: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that suits it.
+    """A time in seconds, minutes or hours.
 
     >>> duration(44.5), duration(600), duration(9000)
     ('44.5 s', '10.0 min', '2.50 h')
     """
     for unit, length in (("h", 3600), ("min", 60)):
+        # From two of a unit on: 90 s reads better than 1.50 min.
         if seconds >= 2 * length:
             return f"{quantities.significant(seconds / length, 3)} {unit}"
     return f"{quantities.significant(seconds, 3)} s"
 
 
 def levels(results: pd.DataFrame) -> dict[tuple[int, str], list[tuple[str, float]]]:
-    """Bicubic's average PSNR on this page, by scale and by set and protocol."""
+    """The average PSNR of bicubic as a level for panels.
+
+    Returns:
+        (scale, "dataset, protocol") -> [("bicubic", PSNR in dB)].
+    """
     found = latest(results)
     found = found[
         (found["method"] == "bicubic")
@@ -191,7 +204,12 @@ def levels(results: pd.DataFrame) -> dict[tuple[int, str], list[tuple[str, float
 def groups(
     found: Iterable[Network], baselines: dict[tuple[int, str], list[tuple[str, float]]]
 ) -> list[Group]:
-    """Panels by scale: one for every loss that was minimised, one for every validation set."""
+    """The panels by scale, for each kind of loss and each validation dataset and protocol.
+
+    Args:
+        found: the networks.
+        baselines: from `levels`.
+    """
     by_scale: dict[int, list[Network]] = {}
     for network in found:
         if network.curve:
@@ -199,6 +217,7 @@ def groups(
     made = []
     for scale, here in sorted(by_scale.items()):
         panels: list[str] = []
+        # Values of different losses do not compare, so each kind has a panel.
         for loss in distinct(map(_loss, here)):
             own = [network for network in here if _loss(network) == loss]
             drawn = _curves(own, "loss")
@@ -227,13 +246,16 @@ def groups(
 
 
 def _loss(network: Network) -> str:
+    """The name of the loss in the recipe."""
     return str(json.loads(network.facts["recipe settings"]).get("loss", ""))
 
 
 def _curves(found: Iterable[Network], key: str) -> list[Curve]:
+    """The curves of a column of the log, for the networks that have the column."""
     made = []
     for network in found:
         points = network.points(key)
+        # A loss is logged often and varies from batch to batch; validations are few and exact.
         points = curves.averaged(points) if key == "loss" else points
         if points:
             made.append(Curve(network.label, network.number, points))

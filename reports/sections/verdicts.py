@@ -1,4 +1,4 @@
-"""Each paper table as the paper lays it out, with the measured value under the printed one."""
+"""Paper tables in the paper's layout, with the measured value below each printed value."""
 
 from __future__ import annotations
 
@@ -16,70 +16,71 @@ from reports.tables import Row, Tables, distinct, rows, scale_name
 from reports.template import fill
 
 TITLE = "Verdicts"
-
-
 ORDER = 20
 
-
 Column: TypeAlias = tuple[str, str, str]
-"""A column of a paper table: the label that the paper prints, our method, its weights."""
-
+"""A column of a paper table: the printed label, the method and the weights."""
 
 Place: TypeAlias = tuple[str, int, str]
-"""A line of a paper table: dataset, scale and image; no image where it is an average."""
+"""A line of a paper table: dataset, scale and image; image '' for an average."""
 
 
 @dataclass(frozen=True)
 class JudgedCell:
-    """A claim and what was measured beside it."""
+    """A claim with measured value and verdict."""
 
     printed: str
     measured: str
+    """'' if nothing was measured."""
     difference: str
+    """'' if nothing was measured or the claim was reproduced."""
     mark: Mark
     tooltip: str
 
 
 @dataclass(frozen=True)
 class Line:
-    """One image, or the average, across all methods; a method may have several claims there."""
+    """An image, or the average, with a cell per method."""
 
     name: str
     average: bool
     cells: list[list[JudgedCell]]
+    """Usually one claim per cell; several if the paper makes several claims on the same value."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The lines of one dataset and scale; without a name where each line says both itself."""
+    """The lines of a dataset and scale."""
 
     name: str
+    """'' if the lines name dataset and scale themselves."""
     lines: list[Line]
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's head."""
+    """The head of a column."""
 
     label: str
     protocol: str
-    """Empty unless the block's columns differ in it."""
+    """'' unless the table mixes protocols."""
     tooltip: str
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One quantity of a paper table: images down, methods across."""
+    """The claims of a paper table on a quantity: images down, methods across."""
 
     title: str
     note: str
+    """The tolerance."""
     headings: list[Heading]
     groups: list[Group]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A claim that belongs to no dataset."""
+    """A claim without a dataset, as a line of a list."""
 
     label: str
     scale: str
@@ -91,7 +92,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PaperVerdicts:
-    """A paper table with its verdicts."""
+    """A paper table with verdicts."""
 
     name: str
     title: str
@@ -103,7 +104,7 @@ class PaperVerdicts:
 
 
 def render(tables: Tables) -> str | None:
-    """One table of verdicts per paper table."""
+    """The paper tables with their verdicts; None without verdicts."""
     if tables.verdicts.empty:
         return None
     papers = [paper_table(found) for _, found in tables.verdicts.groupby("table", sort=False)]
@@ -111,7 +112,7 @@ def render(tables: Tables) -> str | None:
 
 
 def paper_table(verdicts: pd.DataFrame) -> PaperVerdicts:
-    """One paper table: a grid for each quantity with a dataset, a list for everything else."""
+    """A paper table as a grid per quantity and a list of the claims without a dataset."""
     first = verdicts.iloc[0]
     on_images = verdicts[verdicts["dataset"] != ""]
     return PaperVerdicts(
@@ -126,7 +127,7 @@ def paper_table(verdicts: pd.DataFrame) -> PaperVerdicts:
 
 
 def grid(verdicts: pd.DataFrame) -> Grid:
-    """The claims on one quantity, laid out as the paper does."""
+    """The claims on a quantity, in the paper's layout."""
     found: dict[Place, dict[Column, list[Row]]] = {}
     for row in rows(verdicts):
         place = (row["dataset"], row["scale"], row["image"])
@@ -142,12 +143,12 @@ def grid(verdicts: pd.DataFrame) -> Grid:
 
 
 def column(row: Row) -> Column:
-    """The column that a claim stands in."""
+    """The column of a claim."""
     return marks.name(row), marks.method(row), row["weights"]
 
 
 def headings(verdicts: pd.DataFrame, columns: list[Column]) -> list[Heading]:
-    """The columns' heads; they name protocols only where a table mixes them."""
+    """The heads of the columns, with protocols if the table mixes several."""
     protocols: dict[Column, list[str]] = {}
     for row in rows(verdicts):
         protocols.setdefault(column(row), []).append(row["protocol"])
@@ -161,9 +162,13 @@ def headings(verdicts: pd.DataFrame, columns: list[Column]) -> list[Heading]:
 
 
 def groups(found: dict[Place, dict[Column, list[Row]]], columns: list[Column]) -> list[Group]:
-    """The lines by dataset and scale, the average last in each.
+    """The lines by dataset and scale, with the average last in each group.
 
-    A table of averages alone has a line for each scale, grouped by dataset.
+    A table without images has a line per dataset and scale, and no group has a name.
+
+    Args:
+        found: the claims of each line, by column.
+        columns: all columns, in order.
     """
     only_averages = not any(image for _, _, image in found)
     by_name: dict[str, list[Place]] = {}
@@ -189,7 +194,7 @@ def _average_last(place: Place) -> bool:
 
 
 def cell(row: Row) -> JudgedCell:
-    """A claim as its cell shows it; a difference only where there is something to explain."""
+    """A claim as a cell shows it. The difference is shown unless the claim was reproduced."""
     mark = marks.mark(row["verdict"])
     return JudgedCell(
         printed=row["printed"] or quantities.written(row["quantity"], row["claimed"]),
@@ -201,21 +206,22 @@ def cell(row: Row) -> JudgedCell:
 
 
 def measured(row: Row) -> str:
-    """The measured value with the paper's number of decimals; nothing where there is none."""
+    """The measured value with the paper's number of decimals; '' if nothing was measured."""
     if math.isnan(row["measured"]):
         return ""
     return quantities.like_printed(row["printed"], row["quantity"], row["measured"])
 
 
 def difference(row: Row) -> str:
-    """Measured minus claimed, one decimal finer than printed."""
+    """Measured minus claimed; '' if nothing was measured."""
     if math.isnan(row["difference"]):
         return ""
+    # One decimal more than printed: a tolerance is often half a unit of the last printed digit.
     return quantities.signed(row["difference"], quantities.decimals_of(row["printed"]) + 1)
 
 
 def tooltip(row: Row) -> str:
-    """Everything that is known about a claim, in a line."""
+    """All facts of a claim in a line."""
     unit = row["unit"]
     facts = [
         marks.claim_place(row),
@@ -231,7 +237,7 @@ def tooltip(row: Row) -> str:
 
 
 def entry(row: Row) -> Entry:
-    """A claim as a line of a list."""
+    """A claim without a dataset, as a line of a list."""
     return Entry(
         label=marks.name(row),
         scale=scale_name(row["scale"]),
@@ -243,7 +249,7 @@ def entry(row: Row) -> Entry:
 
 
 def tolerance_note(tolerances: Iterable[float], unit: str) -> str:
-    """The tolerance, or the range of tolerances, that the cells were judged by.
+    """The tolerance of a grid's claims, or the range of their tolerances; '' if none has one.
 
     >>> tolerance_note([0.005, 0.005], "dB")
     'tolerance ±0.005 dB'

@@ -24,11 +24,11 @@ from bench.costs import (
     receptive_field,
     seconds,
 )
-from bench.graph import counting, trace
+from bench.graph import counting
 from bench.graph.counting import SOLVES, UnknownOperatorError, per_layer
 from bench.graph.field import Field, field
 from bench.graph.roofline import Ceilings
-from bench.graph.trace import Graph, trace, trace_method
+from bench.graph.trace import Graph, bytes_per_pixel, trace, trace_method
 from bench.protocol import load
 from zoo.anchored import OrthogonalMatchingPursuit, Regression
 from zoo.ensemble import SelfEnsemble
@@ -374,7 +374,7 @@ def test_parameters_are_counted_even_where_nothing_else_can_be() -> None:
 
 
 def test_an_output_of_another_size_than_promised_is_not_counted() -> None:
-    with pytest.raises(InputError, match=r"toy gave .*expected 32x32: mend the method"):
+    with pytest.raises(InputError, match=r"toy gave .*expected 32x32: fix the method"):
         multiplies.measure(toy(lambda x: x[:, :, ::2]))
 
 
@@ -738,12 +738,12 @@ def test_peak_memory_is_that_of_the_modules_dtype_and_counts_buffers() -> None:
 
 def test_bytes_per_pixel_by_hand() -> None:
     net = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 3, 3, padding=1))
-    assert trace.bytes_per_pixel(net, 3, torch.float32) == (3 + 64 + 64) * 4
-    assert trace.bytes_per_pixel(net.double(), 3, torch.float64) == (3 + 64 + 64) * 8
+    assert bytes_per_pixel(net, 3, torch.float32) == (3 + 64 + 64) * 4
+    assert bytes_per_pixel(net.double(), 3, torch.float64) == (3 + 64 + 64) * 8
     up = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2), nn.Upsample(scale_factor=2)
     )
-    assert trace.bytes_per_pixel(up, 1, torch.float32) == (1 + 4 + 16) * 4
+    assert bytes_per_pixel(up, 1, torch.float32) == (1 + 4 + 16) * 4
 
 
 # Receptive field
@@ -985,7 +985,7 @@ def through_a_view(x: Tensor) -> Tensor:
 WHOLE = "lets the whole image matter"
 PART = "takes a part of the image"
 PLACES = "uses a constant that differs from place to place"
-ANEW = "lays the image's pixels out anew"
+ANEW = "lays the image's pixels out in another order"
 NO_WHOLE_NUMBER = "does not enlarge rows and columns by a whole number"
 
 
@@ -1023,7 +1023,7 @@ NO_WHOLE_NUMBER = "does not enlarge rows and columns by a whole number"
             lambda x: x.cumsum(3),
             r"operator aten\.cumsum\.default is unknown to the receptive field; add",
         ),
-        (lambda x: x.unfold(3, 5, 1), r"operator aten\.unfold\.default.*receptive_field\.py"),
+        (lambda x: x.unfold(3, 5, 1), r"operator aten\.unfold\.default.*bench/graph/field\.py"),
         (lambda x: torch.zeros(3, device=x.device), "no output depends on the image"),
     ],
 )

@@ -323,7 +323,7 @@ def test_method_that_takes_lr_is_measured_where_sides_are_below_the_square_of_th
 
 def test_opencv_lr_equals_cv2() -> None:
     pixels = photo(31, 38)
-    _, lr = hr_and_lr(pixels, 3, load("laljavid"), toy(), CPU)
+    _, lr = hr_and_lr(pixels, 3, load("laljavid"), toy().channels, CPU)
     expected = cv2.resize(pixels, (12, 10), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(lr.permute(1, 2, 0).numpy(), expected)
 

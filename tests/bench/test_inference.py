@@ -12,7 +12,7 @@ import zoo
 from bench import datasets, images, measure, plan, protocol
 from bench.files import weights
 from bench.inference import DEFAULT, Inference
-from bench.network import prepare
+from bench.network import layout, prepare, refuse_unsupported, switches
 from bench.progress import Progress
 from zoo.errors import InputError
 
@@ -109,7 +109,7 @@ def test_feature_maps_lie_channels_last_on_a_processor(network: nn.Module) -> No
 
 def test_tf32_is_refused_where_there_is_none() -> None:
     with pytest.raises(InputError, match=r"tf32 is a precision of NVIDIA GPUs, not of cpu; give"):
-        Inference(precision="tf32").check(CPU)
+        refuse_unsupported(Inference(precision="tf32"), CPU)
 
 
 def test_tf32_is_on_only_while_it_is_asked_for() -> None:

@@ -93,8 +93,8 @@ def test_a_module_may_keep_state_whatever_the_number_of_threads(
         ({"body": "return (x * 255).to(torch.uint8)"}, "gave torch.uint8; expected floats"),
         ({"build": "lambda scale, settings: 1 / 0"}, "mine: build raised ZeroDivisionError"),
         ({"build": "lambda scale, settings: None"}, "build gave a NoneType; expected a torch.nn"),
-        ({"takes": "interp"}, "the card says 'interp'; expected one of"),
-        ({"name": "a/b"}, "'a/b' is no name"),
+        ({"takes": "interp"}, "the Method has 'interp'; expected one of"),
+        ({"name": "a/b"}, "'a/b' is not a valid name"),
         ({"name": "bicubic"}, "calls itself 'bicubic', which is a method already"),
     ],
 )

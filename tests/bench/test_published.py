@@ -10,6 +10,7 @@ import pytest
 import zoo
 from bench import protocol, published
 from bench.files import annotated_csv
+from bench.result import cell
 from zoo.errors import InputError
 
 HEADER = "# title: t\n# source: s\n# labels: bicubic=Bicubic\n" + ",".join(published.COLUMNS) + "\n"
@@ -43,7 +44,7 @@ def test_every_claim_names_rules_that_exist_and_a_printed_number(name: str) -> N
 @pytest.mark.parametrize("name", published.names())
 def test_every_method_has_its_printed_label(name: str) -> None:
     table = published.load(name)
-    assert {claim.result.method for claim in table.claims} == set(table.labels)
+    assert {claim.text for claim in table.claims} == set(table.labels)
 
 
 def test_weights_that_a_claim_names_are_published() -> None:
@@ -56,8 +57,8 @@ def test_weights_that_a_claim_names_are_published() -> None:
 def test_no_claim_is_made_twice() -> None:
     for name in published.names():
         keys = [
-            (r.method, r.weights, r.scale, r.dataset, r.image, r.protocol, r.quantity)
-            for r in (claim.result for claim in published.load(name).claims)
+            (claim.operation, claim.other, *cell(claim.result))
+            for claim in published.load(name).claims
         ]
         assert len(keys) == len(set(keys))
 
@@ -109,3 +110,21 @@ def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
     path.write_text("a,b\n")
     with pytest.raises(InputError, match="has no rows"):
         annotated_csv.read(path, ("a", "b"))
+
+
+def test_the_second_method_of_a_difference_is_a_field() -> None:
+    (gain,) = [c for c in published.load("honda2018_fig6").claims if c.text == "edsr - srcnn-9-5-5"]
+    assert (gain.result.method, gain.operation, gain.other) == ("edsr", "-", "srcnn-9-5-5")
+    assert gain.methods == ("edsr", "srcnn-9-5-5")
+
+
+@pytest.mark.parametrize("cells", ["-,", ",vdsr", "+,vdsr"])
+def test_half_a_difference_is_refused(
+    cells: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = ",".join([*published.COLUMNS, *published.OPTIONAL_COLUMNS])
+    row = f"edsr,,2,set5,,rcan2018,psnr_y,1.57,dB,,{cells}"
+    (tmp_path / "gain.csv").write_text(f"# title: T\n{header}\n{row}\n")
+    monkeypatch.setattr(published, "FOLDER", tmp_path)
+    with pytest.raises(InputError, match="give - or / and the second method, or neither"):
+        published.load("gain")

@@ -674,17 +674,18 @@ def test_a_gpu_is_asked_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 FREED = """
 import psutil, torch
-from bench import machine, tiles
+from bench import machine
+from bench.cli.main import keep_freed_memory
 
 def resident():
     return psutil.Process().memory_info().rss / 2**20
 
-machine.keep_freed_memory()
+keep_freed_memory()
 before = resident()
 maps = [torch.ones(2**20) for _ in range(200)]
 del maps
 kept = resident()
-tiles.default_bound(torch.device("cpu"), 1)
+machine.memory_for_an_image(torch.device("cpu"), 1)
 print(kept - before, resident() - before)
 """
 

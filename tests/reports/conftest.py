@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.tables import RESULT_COLUMNS, RUN_COLUMNS, TRAINING_COLUMNS, VERDICT_COLUMNS
+from bench.result import COLUMNS, RUN_COLUMNS, TRAINING_COLUMNS, VERDICT_COLUMNS
 
 IMAGES = {"baby": 38.30, "bird": 40.64, "butterfly": 32.20, "head": 35.64, "woman": 34.94}
 METHODS = {
@@ -24,7 +24,7 @@ METHODS = {
 
 def result(**given: Any) -> dict[str, Any]:
     """A row of results; what is not given is empty."""
-    row = dict.fromkeys(RESULT_COLUMNS, "") | {"spread": math.nan, "source": "measured"}
+    row = dict.fromkeys(COLUMNS, "") | {"spread": math.nan, "source": "measured"}
     return row | {"scale": 2, "run": "run-1"} | given
 
 
@@ -36,6 +36,8 @@ def verdict(**given: Any) -> dict[str, Any]:
         "source": "Dong et al., ECCV 2014",
         "label": "SRCNN",
         "method": "srcnn-9-1-5",
+        "operation": "",
+        "other": "",
         "weights": "91-images",
         "scale": 2,
         "dataset": "set5",
@@ -56,7 +58,7 @@ def verdict(**given: Any) -> dict[str, Any]:
 
 def result_table(*rows: dict[str, Any]) -> pd.DataFrame:
     """Rows as results."""
-    return pd.DataFrame(list(rows), columns=list(RESULT_COLUMNS))
+    return pd.DataFrame(list(rows), columns=list(COLUMNS))
 
 
 def verdict_table(*rows: dict[str, Any]) -> pd.DataFrame:

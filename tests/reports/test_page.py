@@ -11,12 +11,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench import costs, metrics
+from bench.result import RUN_COLUMNS, Quantity
 from reports import marks, page
 
 Make = Callable[..., dict[str, Any]]
 MakeTable = Callable[..., pd.DataFrame]
 
 NOTHING = pd.DataFrame()
+KNOWN = metrics.quantities() | costs.quantities()
 VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 
 
@@ -60,7 +63,7 @@ class Page(HTMLParser):
 def html(
     results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame, trainings: pd.DataFrame
 ) -> str:
-    return page.render("SRCNN, re-measured", results, verdicts, runs, trainings)
+    return page.render("SRCNN, re-measured", results, verdicts, runs, trainings, KNOWN)
 
 
 @pytest.fixture
@@ -127,7 +130,7 @@ def test_same_tables_give_the_same_bytes(
     runs: pd.DataFrame,
     trainings: pd.DataFrame,
 ) -> None:
-    assert page.render("SRCNN, re-measured", results, verdicts, runs, trainings) == html
+    assert page.render("SRCNN, re-measured", results, verdicts, runs, trainings, KNOWN) == html
 
 
 def test_other_values_give_another_page(
@@ -138,7 +141,7 @@ def test_other_values_give_another_page(
     trainings: pd.DataFrame,
 ) -> None:
     moved = results.assign(value=results["value"] + 0.01)
-    assert page.render("SRCNN, re-measured", moved, verdicts, runs, trainings) != html
+    assert page.render("SRCNN, re-measured", moved, verdicts, runs, trainings, KNOWN) != html
 
 
 def test_nan_is_never_shown(html: str) -> None:
@@ -152,7 +155,7 @@ def test_missing_texts_are_not_shown_as_nan(
 ) -> None:
     row = a_result(method="bicubic", dataset="set5", quantity="psnr_y", value=33.66, unit="dB")
     holes = as_results(row | {"weights": None, "note": math.nan, "protocol": None, "image": None})
-    found = Page(page.render("holes", holes, no_verdicts, runs, NOTHING))
+    found = Page(page.render("holes", holes, no_verdicts, runs, NOTHING, KNOWN))
     assert "33.66" in found.visible
     assert re.search(r"\b(nan|None)\b", found.visible) is None
 
@@ -191,7 +194,7 @@ def test_hostile_names_are_escaped(
             value=trainings["value"].where(~trainings["key"].isin(("recipe", "device")), evil),
         ),
     ]
-    html = page.render(evil, *tables)
+    html = page.render(evil, *tables, KNOWN)
     found = Page(html)
     assert 'class="notice"' not in html
     assert "<script" not in html
@@ -203,14 +206,14 @@ def test_hostile_names_are_escaped(
 def test_page_without_verdicts_says_what_was_measured(
     results: pd.DataFrame, no_verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
-    html = page.render("no paper", results, no_verdicts, runs, NOTHING)
+    html = page.render("no paper", results, no_verdicts, runs, NOTHING, KNOWN)
     assert 'id="verdicts"' not in html
     expected = "Measured: 5 methods (nearest, bicubic, k-svd, srcnn-9-1-5, sc) on 1 dataset (set5)"
     assert expected in Page(html).visible
 
 
 def test_page_of_empty_tables_says_that_nothing_was_measured() -> None:
-    html = page.render("empty", NOTHING, NOTHING, NOTHING, NOTHING)
+    html = page.render("empty", NOTHING, NOTHING, NOTHING, NOTHING, KNOWN)
     assert 'class="notice"' not in html
     assert "Nothing was measured." in Page(html).visible
 
@@ -219,7 +222,9 @@ def test_table_that_lacks_a_column_is_refused(
     results: pd.DataFrame, no_verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
     with pytest.raises(ValueError, match="results lacks the columns run, note; it has method"):
-        page.render("short", results.drop(columns=["run", "note"]), no_verdicts, runs, NOTHING)
+        page.render(
+            "short", results.drop(columns=["run", "note"]), no_verdicts, runs, NOTHING, KNOWN
+        )
 
 
 def test_one_method_at_one_scale_makes_a_page(
@@ -230,7 +235,7 @@ def test_one_method_at_one_scale_makes_a_page(
         a_result(**on_set, quantity="psnr_y", value=36.34, unit="dB"),
         a_result(method="srcnn", quantity="multiplies_per_input_px", value=0.032128, unit="M"),
     )
-    html = page.render("one", one, no_verdicts, runs, NOTHING)
+    html = page.render("one", one, no_verdicts, runs, NOTHING, KNOWN)
     assert 'class="notice"' not in html
     assert html.count("<svg") == 1
     assert "36.34" in Page(html).visible
@@ -240,7 +245,7 @@ def test_long_names_make_a_page(
     results: pd.DataFrame, no_verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
     long = results.assign(method=results["method"] + "-with-a-very-long-name" * 12)
-    html = page.render("long", long, no_verdicts, runs, NOTHING)
+    html = page.render("long", long, no_verdicts, runs, NOTHING, KNOWN)
     assert 'class="notice"' not in html
     assert long["method"].iloc[0] in Page(html).visible
 
@@ -258,10 +263,41 @@ def test_unknown_quantities_are_shown(
         a_result(method="edsr", dataset="set5", image="baby", quantity="blur", value=0.125),
     )
     found = Page(
-        page.render("more", pd.concat([results, extra]), no_verdicts, runs, NOTHING)
+        page.render("more", pd.concat([results, extra]), no_verdicts, runs, NOTHING, KNOWN)
     ).visible
     for shown in ("joules per image, J", "12.5", "colour error", "1.25", "blur", "0.125"):
         assert shown in found
+
+
+@pytest.mark.parametrize(
+    "described",
+    [{"joules": Quantity(name="joules", unit="J", higher_is_better=False, of_machine=True)}, {}],
+    ids=["of the machine", "that nobody described"],
+)
+def test_a_cost_measured_on_two_machines_shows_both_values(
+    described: dict[str, Quantity],
+    a_result: Make,
+    as_results: MakeTable,
+    no_verdicts: pd.DataFrame,
+) -> None:
+    assert "joules" not in KNOWN
+    cell = {"method": "edsr", "quantity": "joules", "unit": "J"}
+    twice = as_results(a_result(**cell, value=12.5), a_result(**cell, value=7.25, run="run-2"))
+    facts = [("run-1", "device", "H100"), ("run-2", "device", "H200")]
+    machines = pd.DataFrame(facts, columns=list(RUN_COLUMNS))
+    html = page.render("two", twice, no_verdicts, machines, NOTHING, KNOWN | described)
+    found = Page(html).visible
+    assert "joules, J H100 joules, J H200" in found
+    assert "12.5 7.25" in found
+
+
+def test_a_count_measured_in_two_runs_is_one_value(
+    a_result: Make, as_results: MakeTable, no_verdicts: pd.DataFrame
+) -> None:
+    cell = {"method": "edsr", "quantity": "parameters"}
+    twice = as_results(a_result(**cell, value=12.0), a_result(**cell, value=12.0, run="run-2"))
+    found = Page(page.render("one", twice, no_verdicts, NOTHING, NOTHING, KNOWN)).visible
+    assert found.count("parameters") == 1
 
 
 def test_a_file_dropped_into_the_folder_is_a_section(
@@ -277,7 +313,7 @@ def test_a_file_dropped_into_the_folder_is_a_section(
         "def render(tables):\n"
         "    return f'<p>{Count(len(tables.results)).number} results</p>'\n"
     )
-    found = Page(page.render("new", results, verdicts, runs, NOTHING))
+    found = Page(page.render("new", results, verdicts, runs, NOTHING, KNOWN))
     ids = [a["id"] for tag, a in found.elements if tag == "section"]
     assert ids[:3] == ["summary", "colours", "verdicts"]
     assert f"Colours & more {len(results)} results" in found.visible
@@ -309,9 +345,9 @@ def test_a_broken_section_breaks_only_itself(
     source: str,
     notice: str,
 ) -> None:
-    before = page.render("page", results, verdicts, runs, NOTHING)
+    before = page.render("page", results, verdicts, runs, NOTHING, KNOWN)
     (folder / "broken.py").write_text(source)
-    after = page.render("page", results, verdicts, runs, NOTHING)
+    after = page.render("page", results, verdicts, runs, NOTHING, KNOWN)
     assert f"The section in broken.py could not be shown: {notice}" in Page(after).visible
     assert after.count('class="notice"') == 1
     for section in re.findall(r"<section id=.*?</section>", before, re.DOTALL):
@@ -322,4 +358,4 @@ def test_a_section_with_nothing_to_say_is_left_out(
     folder: Path, results: pd.DataFrame, verdicts: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
     (folder / "silent.py").write_text("TITLE, ORDER = 'S', 5\ndef render(tables): return None")
-    assert "silent" not in page.render("page", results, verdicts, runs, NOTHING)
+    assert "silent" not in page.render("page", results, verdicts, runs, NOTHING, KNOWN)

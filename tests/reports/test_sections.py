@@ -8,7 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+import pytest
 
+from bench import costs as cost_files
+from bench import metrics
+from bench.result import Quantity
 from reports.sections import (
     accuracy_against_cost,
     averages,
@@ -28,6 +32,7 @@ MakeTable = Callable[..., pd.DataFrame]
 DASH = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTHING = pd.DataFrame()
+KNOWN = metrics.quantities() | cost_files.quantities()
 
 
 def words(fragment: str | None) -> str:
@@ -42,12 +47,16 @@ def table_lines(fragment: str | None) -> list[str]:
     return [words(line) for line in re.findall(r"<tr.*?</tr>", fragment, re.DOTALL)]
 
 
-def of(results: pd.DataFrame, runs: pd.DataFrame = NOTHING) -> Tables:
-    return clean(results, NOTHING, runs, NOTHING)
+def of(
+    results: pd.DataFrame,
+    runs: pd.DataFrame = NOTHING,
+    known: dict[str, Quantity] = KNOWN,
+) -> Tables:
+    return clean(results, NOTHING, runs, NOTHING, known)
 
 
 def judged(found: pd.DataFrame) -> Tables:
-    return clean(NOTHING, found, NOTHING, NOTHING)
+    return clean(NOTHING, found, NOTHING, NOTHING, KNOWN)
 
 
 def test_summary_counts_the_verdicts(verdicts: pd.DataFrame) -> None:
@@ -161,6 +170,21 @@ def test_verdict_nobody_foresaw_is_shown(a_verdict: Make, as_verdicts: MakeTable
     assert "? 1 disputed: by whom" in shown
 
 
+def test_difference_of_two_methods_is_named_by_both(
+    a_verdict: Make, as_verdicts: MakeTable
+) -> None:
+    claim = a_verdict(label="", method="edsr", operation="-", other="vdsr", weights="")
+    shown = verdicts_section(as_verdicts(claim)) or ""
+    assert table_lines(shown)[0] == "dataset edsr - vdsr"
+    assert 'title="method edsr - vdsr; protocol srcnn2014"' in shown
+    assert 'title="edsr - vdsr, average, set5' in shown
+    listed = verdicts_section(as_verdicts(claim | {"dataset": ""}))
+    assert table_lines(listed)[1].startswith(f"edsr - vdsr {TIMES}2 PSNR (Y), dB")
+    labelled = verdicts_section(as_verdicts(claim | {"label": "gain"})) or ""
+    assert table_lines(labelled)[0] == "dataset gain"
+    assert 'title="method edsr - vdsr; protocol srcnn2014"' in labelled
+
+
 def test_figure_has_a_panel_for_each_cost_and_scale(
     results: pd.DataFrame, runs: pd.DataFrame
 ) -> None:
@@ -230,6 +254,42 @@ def test_averages_mark_the_best_and_the_second(results: pd.DataFrame) -> None:
         ("best", "36.34"),
         ("best", "32.34"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("higher_is_better", "expected"),
+    [
+        (False, [("best", "0.125"), ("second", "0.25")]),
+        (True, [("second", "0.25"), ("best", "0.5")]),
+        (None, []),
+    ],
+)
+def test_averages_mark_the_value_that_the_metric_calls_best(
+    higher_is_better: bool | None,
+    expected: list[tuple[str, str]],
+    a_result: Make,
+    as_results: MakeTable,
+) -> None:
+    name = "distance_y"
+    known = {name: Quantity(name=name, unit="", higher_is_better=higher_is_better)}
+    on = {"dataset": "set5", "protocol": "p", "quantity": name}
+    values = {"a": 0.125, "b": 0.25, "c": 0.5}
+    found = as_results(*(a_result(method=m, value=v, **on) for m, v in values.items()))
+    fragment = averages.render(of(found, known=known)) or ""
+    marked = re.findall(r'<span class="(best|second)" title="[^"]*">([\d.]+)</span>', fragment)
+    assert marked == expected
+
+
+def test_metric_of_which_neither_way_is_better_is_not_ranked(
+    a_result: Make, as_results: MakeTable
+) -> None:
+    assert KNOWN["detail_y"].higher_is_better is None
+    on = {"dataset": "set5", "protocol": "p", "quantity": "detail_y"}
+    found = as_results(*(a_result(method=m, value=v, **on) for m, v in (("a", 0.5), ("b", 0.75))))
+    fragment = averages.render(of(found)) or ""
+    assert "0.75" in fragment
+    # The words above the table name both ranks once; no cell has one.
+    assert fragment.count('class="best"') == fragment.count('class="second"') == 1
 
 
 def test_averages_of_two_protocols_stand_in_two_tables(results: pd.DataFrame) -> None:
@@ -326,6 +386,27 @@ def test_each_way_to_run_stands_beside_its_own_accuracy(
     ]
 
 
+def test_every_cost_of_the_machine_is_compared_between_ways_to_run(
+    a_result: Make, as_results: MakeTable, runs: pd.DataFrame
+) -> None:
+    joules = Quantity(name="joules", unit="J", higher_is_better=False, of_machine=True)
+    ways = (("", 5.0, 40.0), ("bf16", 2.0, 20.0))
+    table = as_results(
+        *(
+            a_result(method="vdsr", quantity=key, unit=unit, value=value, inference=way)
+            for way, time, energy in ways
+            for key, unit, value in (("joules", "J", energy), ("seconds", "s", time),
+                                     ("seconds_p90", "s", 9.0), ("parameters", "", 7.0))
+        )
+    )  # fmt: skip
+    lines = table_lines(inference.render(of(table, runs, KNOWN | {"joules": joules})))
+    assert lines == [
+        "method scale run as seconds joules, J",
+        f"vdsr {TIMES}2 fp32 5.00 40",
+        f"vdsr {TIMES}2 bf16 2.00 20",
+    ]
+
+
 def test_one_way_to_run_needs_no_comparison(results: pd.DataFrame, runs: pd.DataFrame) -> None:
     assert inference.render(of(results, runs)) is None
 
@@ -350,7 +431,7 @@ def test_weights_have_a_line_each_in_the_same_time(
 
 
 def trained(found: pd.DataFrame, results: pd.DataFrame = NOTHING) -> Tables:
-    return clean(results, NOTHING, NOTHING, found)
+    return clean(results, NOTHING, NOTHING, found, KNOWN)
 
 
 def test_training_has_a_row_for_each_file_of_weights(trainings: pd.DataFrame) -> None:

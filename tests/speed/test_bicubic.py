@@ -20,6 +20,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import zoo
+from bench.cli.main import keep_freed_memory
 from bench import datasets, machine, measure, metrics, plan, protocol
 from bench.progress import Progress
 
@@ -101,7 +102,7 @@ def _ours(sets: list[datasets.Dataset]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def sets() -> list[datasets.Dataset]:
-    machine.keep_freed_memory()
+    keep_freed_memory()
     return [datasets.load(name, Progress()) for name in SETS]
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 import zoo
+from bench.cli.main import keep_freed_memory
 from bench import datasets, images, machine, protocol, published
 from bench.evaluate import hr_and_lr, interpolate
 from bench.files import weights
@@ -36,7 +37,7 @@ SLOW = ("ne-lle", "ne-nnls", "sc")
 
 @pytest.fixture(scope="module", autouse=True)
 def freed_memory_is_kept() -> Iterator[None]:
-    machine.keep_freed_memory()
+    keep_freed_memory()
     with torch.no_grad():
         yield
 
@@ -46,7 +47,7 @@ def inputs(name: str, scale: int) -> list[Tensor]:
     method, _ = zoo.load(name)
     given = []
     for file in datasets.load("set5", Progress()).images:
-        hr, lr = hr_and_lr(images.decode(file.path), scale, RULES, method, CPU)
+        hr, lr = hr_and_lr(images.decode(file.path), scale, RULES, method.channels, CPU)
         if method.takes == "interpolated" and name != "bicubic":
             size = (hr.shape[-2], hr.shape[-1])
             lr = interpolate(lr, size, "bicubic", RULES, eight_bit=False)

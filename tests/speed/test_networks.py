@@ -25,6 +25,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 import zoo
+from bench.cli.main import keep_freed_memory
 from bench import datasets, machine, measure, plan, protocol
 from bench.evaluate import hr_and_lr
 from bench.files import weights
@@ -40,7 +41,7 @@ outputs: dict[str, np.ndarray] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def freed_memory_is_kept() -> Iterator[None]:
-    machine.keep_freed_memory()
+    keep_freed_memory()
     with torch.no_grad():
         yield
 
@@ -155,7 +156,7 @@ def test_the_harness_takes_little_beside_the_forward_pass(network: nn.Module) ->
     (unit,) = plan.accuracy_units([wish], CPU, ["psnr", "ssim"])
     inputs = []
     for file in dataset.images:
-        _, lr = hr_and_lr(measure.decoded(file.path, file.sha256), 2, rules, method, CPU)
+        _, lr = hr_and_lr(measure.decoded(file.path, file.sha256), 2, rules, method.channels, CPU)
         inputs.append((lr.expand(3, -1, -1)[None] / 255).float())
     own = threading.local()
 

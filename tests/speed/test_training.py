@@ -21,9 +21,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 import zoo
+from bench.cli.main import keep_freed_memory
 from bench import machine
 from bench.files import weights
 from bench.graph import roofline
+from bench.inference import DEFAULT
+from bench.network import layout
 from bench.training import losses, optimisation
 from bench.training.descent import DescentInputs, descend
 from bench.training.feed import Feed, Picture
@@ -47,7 +50,7 @@ CASES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def freed_memory_is_kept() -> None:
-    machine.keep_freed_memory()
+    keep_freed_memory()
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Networks trained by gradient descent: what stops, splits or spoils a training is told or undone.
 
 Every child is forked off a server that has imported torch once, and set up as a shell or `torchrun`
-would set it up; one test goes through `torchrun` itself.
+would set it up; one test goes through `--processes`, another through `torchrun` itself.
 """
 
 from __future__ import annotations
@@ -109,8 +109,9 @@ def method(name):
         recipes=(*recipes, warm),
     )
 '''
+SISRBENCH = str(Path(sys.executable).with_name("sisrbench"))
 CHILDREN = multiprocessing.get_context("forkserver")
-CHILDREN.set_forkserver_preload(["bench.cli"])
+CHILDREN.set_forkserver_preload(["bench.session", "bench.training.session"])
 
 
 def picture(seed: int, height: int, width: int, channels: int = 3) -> Image.Image:
@@ -227,8 +228,8 @@ def start(command: list[str], **environment: str) -> BaseProcess:
         "import os, sys\n"
         f"os.environ.update({environment!r})\n"
         f"os.dup2(os.open({str(said)!r}, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)\n"
-        "from bench import cli\n"
-        f"sys.exit(cli.status({command!r}))\n"
+        "from bench.cli import main\n"
+        f"sys.exit(main.status({command!r}))\n"
     )
     process = CHILDREN.Process(target=exec, args=(code,))
     process.start()
@@ -399,14 +400,36 @@ def farthest(one: Path, other: Path) -> float:
     return max(float((a[key] - b[key]).abs().max() / b[key].abs().max()) for key in a)
 
 
+def folder_with_a_package_called_reports(folder: Path) -> Path:
+    """A folder of somebody's own, whose package must not be taken for ours."""
+    (folder / "own" / "reports").mkdir(parents=True)
+    (folder / "own" / "reports" / "__init__.py").write_text("raise SystemExit('not ours')")
+    return folder / "own"
+
+
+def test_torchrun_starts_the_same(base: list[str], out: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "torch.distributed.run", "--nproc-per-node", "2",
+         "--master-port", free_port(), "--no-python", SISRBENCH, *base, "--updates", "2"],
+        capture_output=True,
+        cwd=folder_with_a_package_called_reports(tmp_path),
+        text=True,
+        timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (weights,) = out.glob("*,updates=2.safetensors")
+    assert read(weights)[0]["processes"] == "2"
+
+
 def test_two_processes_learn_what_one_does(base: list[str], out: Path, tmp_path: Path) -> None:
     command = [*base, "--recipe", "sgd", "--updates", "50"]
     name = "nets-x2-sgd,updates=50"
     assert run(*command, "--out", tmp_path / "one") == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, "--master-port", free_port(), "-m", "bench.cli", *command],
+        [SISRBENCH, *command, "--processes", "2"],
         capture_output=True,
+        cwd=folder_with_a_package_called_reports(tmp_path),
         text=True,
         timeout=120,
         check=False,
@@ -813,9 +836,9 @@ def test_lr_images_that_do_not_fit_are_named(
         (("--set", "batch"), "--set batch: give KEY=VALUE"),
         (("--set", "batch=2", "--set", "batch=4"), "batch is 2 already; give it once"),
         (("--set", "updates=2", "--updates", 3), "updates is 3 already; give it once"),
-        (("--set", "scales=3"), "scales=3: nets enlarges x2 alone; leave them out"),
-        (("--set", "scales=2,3"), "scales=2,3: nets enlarges x2 alone"),
-        (("--set", "scales=2,3", "--set", "mixing=updates"), "nets enlarges x2 alone"),
+        (("--set", "scales=3"), "scales=3: nets enlarges x2 only; leave them out"),
+        (("--set", "scales=2,3"), "scales=2,3: nets enlarges x2 only"),
+        (("--set", "scales=2,3", "--set", "mixing=updates"), "nets enlarges x2 only"),
         (("--set", "patch=99"), "px are too small for a patch, which needs 198x198 px"),
         (("--updates", 0), "0 is not in the range"),
         (("--precision", "fp8"), "'fp8' is not one of 'fp32', 'tf32', 'bf16'"),

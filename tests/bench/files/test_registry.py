@@ -37,7 +37,7 @@ def test_a_file_that_lacks_an_attribute_is_named() -> None:
 def test_every_metric_keeps_the_contract(name: str) -> None:
     metric = metrics.load(name)
     assert isinstance(metric.UNIT, str)
-    assert isinstance(metric.HIGHER_IS_BETTER, bool)
+    assert metric.HIGHER_IS_BETTER in (True, False, None)
 
 
 @pytest.mark.parametrize("name", costs.names())

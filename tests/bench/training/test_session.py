@@ -317,7 +317,7 @@ def kill_in_a_step(command: list[str], tmp_path: Path, step: int) -> None:
     """Start the command, and kill -9 it in the middle of a step."""
     asleep = tmp_path / "asleep"
     with subprocess.Popen(
-        [sys.executable, "-c", f"from bench import cli; cli.status({command!r})"],
+        [sys.executable, "-c", f"from bench.cli import main; main.status({command!r})"],
         env=os.environ | {"SLEEP_AT": str(step), "ASLEEP": str(asleep)},
     ) as process:
         while not asleep.exists():

@@ -26,18 +26,20 @@ BASE = Result(
 )
 
 
-def claim(printed: str = "33.66", **changes: Any) -> Claim:
+def claim(
+    printed: str = "33.66", operation: str = "", other: str = "", **changes: Any
+) -> Claim:
     values = {"value": float(printed), "spread": published.half_digit(printed)} | changes
-    return Claim(replace(BASE, **values), printed)
+    return Claim(replace(BASE, **values), printed, operation, other)
 
 
-def verdicts(claims: list[Claim], results: list[Result]) -> pd.DataFrame:
+def judged(claims: list[Claim], results: list[Result]) -> pd.DataFrame:
     table = PaperTable("t", "title", "source", {"bicubic": "Bicubic"}, tuple(claims))
     return verdicts.judge(table, results, lambda _: "not planned")
 
 
 def verdict(claimed: Claim, *results: Result) -> tuple[str, str]:
-    (row,) = verdicts([claimed], list(results)).to_dict("records")
+    (row,) = judged([claimed], list(results)).to_dict("records")
     return str(row["verdict"]), str(row["reason"])
 
 
@@ -100,14 +102,14 @@ def test_a_claim_that_names_no_weights_takes_the_only_ones() -> None:
 
 def test_an_average_that_is_not_the_mean_of_its_rows_is_inconsistent() -> None:
     rows = [claim("30.00", image="a"), claim("32.00", image="b"), claim("31.42")]
-    last = verdicts(rows, [replace(BASE, value=31.42)]).iloc[-1]
+    last = judged(rows, [replace(BASE, value=31.42)]).iloc[-1]
     assert last["verdict"] == "claim inconsistent"
     assert last["reason"] == "the mean of the printed rows is 31.000, not 31.42"
 
 
 def test_an_average_within_rounding_of_its_rows_is_consistent() -> None:
     rows = [claim("30.00", image="a"), claim("30.01", image="b"), claim("30.01")]
-    assert not (verdicts(rows, [])["verdict"] == "claim inconsistent").any()
+    assert not (judged(rows, [])["verdict"] == "claim inconsistent").any()
 
 
 def test_the_one_inconsistent_average_of_the_srcnn_tables_is_found() -> None:
@@ -126,13 +128,29 @@ def test_a_claim_that_its_own_paper_contradicts_is_inconsistent() -> None:
 
 def test_a_difference_and_a_ratio_are_measured_from_both_sides() -> None:
     other = replace(BASE, method="lanczos", value=30.66)
-    assert verdict(claim("3.00", method="bicubic - lanczos"), BASE, other)[0] == "reproduced"
-    assert verdict(claim("1.0978", method="bicubic / lanczos"), BASE, other)[0] == "reproduced"
-    assert verdict(claim("3.00", method="bicubic - nearest"), BASE, other)[0] == "not measured"
+    assert verdict(claim("3.00", "-", "lanczos"), BASE, other)[0] == "reproduced"
+    assert verdict(claim("1.0978", "/", "lanczos"), BASE, other)[0] == "reproduced"
+    assert verdict(claim("3.00", "-", "nearest"), BASE, other)[0] == "not measured"
+
+
+def test_a_difference_is_no_average_of_its_first_methods_rows() -> None:
+    rows = [claim("30.00", image="a"), claim("32.00", image="b"), claim("31.00")]
+    gain = claim("3.00", "-", "lanczos")
+    measured = [replace(BASE, value=31.0), replace(BASE, method="lanczos", value=28.0)]
+    assert list(judged([*rows, gain], measured)["verdict"])[2:] == ["reproduced", "reproduced"]
+
+
+def test_a_paper_is_judged_by_the_default_way_to_run_where_that_was_measured() -> None:
+    bf16 = replace(BASE, inference="bf16", value=33.6)
+    assert verdict(claim(), BASE, bf16) == ("reproduced", "")
+    assert verdict(claim(), bf16, BASE) == ("reproduced", "")
+    found, reason = verdict(claim(), bf16)
+    assert found == "deviates"
+    assert reason.startswith("bf16; ")
 
 
 def test_rows_hold_the_difference_and_missing_numbers_are_nan() -> None:
-    there, missing = verdicts([claim(), claim(scale=3)], [replace(BASE, value=33.7)]).to_dict(
+    there, missing = judged([claim(), claim(scale=3)], [replace(BASE, value=33.7)]).to_dict(
         "records"
     )
     assert there["difference"] == pytest.approx(0.04)

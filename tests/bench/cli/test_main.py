@@ -22,7 +22,7 @@ from bench.cli import main as cli
 from bench.files import fetch, weights, whole
 from zoo.srcnn import SRCNN
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def photo(path: Path, size: tuple[int, int] = (40, 32), mode: str = "RGB") -> Path:
@@ -534,7 +534,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(photos: Path, tmp_path: Pat
     out = tmp_path / "out"
     command = ["run", "-m", "bicubic", "-d", str(photos), "-s", "2", "--repeat", "1"]
     arguments = [*command, "--out", str(out)]
-    code = f"import sys; from bench import cli; sys.exit(cli.status({arguments!r}))"
+    code = f"import sys; from bench.cli import main; sys.exit(main.status({arguments!r}))"
 
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))

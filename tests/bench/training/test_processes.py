@@ -49,7 +49,7 @@ def test_only_the_first_writes_and_speaks() -> None:
 
 def test_a_gpu_of_its_own_cannot_be_named_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="--device cuda:1 under torchrun; give cuda"):
+    with pytest.raises(InputError, match="--device cuda:1 with several processes; give cuda"):
         join(torch.device("cuda:1"))
 
 

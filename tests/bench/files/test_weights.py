@@ -115,7 +115,8 @@ def test_mat_of_another_layout_is_refused(tmp_path: Path) -> None:
 
 
 def test_mat_whose_filters_are_not_square_is_refused(tmp_path: Path) -> None:
-    refuse_mat(tmp_path, authors() | {"weights_conv1": np.ones((80, 2))}, "80 taps are no square")
+    arrays = authors() | {"weights_conv1": np.ones((80, 2))}
+    refuse_mat(tmp_path, arrays, "80 taps; expected a square number")
 
 
 def test_mat_of_another_width_is_refused_by_shape(tmp_path: Path) -> None:
