@@ -94,7 +94,7 @@ def _is_of_machine(quantity: Quantity | None, dataset: str) -> bool:
     """Whether a value depends on the machine."""
     # An unknown quantity without a dataset is a cost and may be a time. Two machines' times must
     # not share a cell, where the later would hide the earlier.
-    return False
+    return quantity.of_machine if quantity is not None else not dataset
 
 
 def _better(quantity: Quantity | None) -> str:

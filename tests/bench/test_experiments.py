@@ -100,10 +100,10 @@ def test_unknown_experiment_suggests_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("seeds = 2", "seeds = ", r"FILE: Invalid value \(at line 9, column 9\); mend the file"),
-        ("seeds = 2\n", "", r"FILE, experiment: missing seeds, surplus nothing; mend the file"),
+        ("seeds = 2", "seeds = ", r"FILE: Invalid value \(at line 9, column 9\); fix the file"),
+        ("seeds = 2\n", "", r"FILE, experiment: missing seeds, surplus nothing; fix the file"),
         ("seeds = 2", "seeds = 2\nseed = 1", r"FILE, experiment: missing nothing, surplus seed;"),
-        ("seeds = 2", 'seeds = 2\nname = "x"', r"FILE, experiment: surplus name; mend the file"),
+        ("seeds = 2", 'seeds = 2\nname = "x"', r"FILE, experiment: surplus name; fix the file"),
         ("seeds = 2", 'seeds = "2"', r"FILE, experiment: seeds = '2'; give an integer"),
         ("seeds = 2", "seeds = true", r"FILE, experiment: seeds = True; give an integer"),
         ("seeds = 2", "seeds = 0", r"FILE: seeds = 0; give at least 1"),
@@ -136,7 +136,7 @@ def test_an_experiment_without_arms_is_refused(folder: Path) -> None:
 
 def test_a_file_that_is_no_text_is_refused(folder: Path) -> None:
     (folder / "trial.toml").write_bytes(b"title = '\xff'")
-    with pytest.raises(InputError, match=r"trial\.toml: .*can't decode byte 0xff.*; mend the file"):
+    with pytest.raises(InputError, match=r"trial\.toml: .*can't decode byte 0xff.*; fix the file"):
         experiments.load("trial")
 
 

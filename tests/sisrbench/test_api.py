@@ -91,11 +91,11 @@ def test_threads_are_put_back(photos: Path) -> None:
 
 
 def test_compare_judges_results_without_measuring() -> None:
-    costs = sisrbench.cost(["srresnet", "edsr-baseline"], scales=4, time=False, progress=False)
+    costs = sisrbench.cost(["srresnet-3x3", "edsr-baseline"], scales=4, time=False, progress=False)
     found = sisrbench.compare(costs, "edsr2017_table1")
     assert tuple(found.columns) == VERDICT_COLUMNS
     reproduced = found[found["verdict"] == "reproduced"]
-    assert set(reproduced["method"]) == {"srresnet", "edsr-baseline"}
+    assert set(reproduced["method"]) == {"srresnet-3x3", "edsr-baseline"}
     assert set(found["verdict"]) == {"reproduced", "not measured"}
 
 

@@ -390,7 +390,7 @@ def test_who_started_anew_is_told_how_to_go_on(
     base: list[str], out: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lines = interrupt([*base, "--anew"], 17, 1, capfd)
-    assert "Leave out --anew to go on from here." in lines
+    assert "Leave out --anew to continue from here." in lines
     assert run(*base) == 0
     assert "continues at: power, 17 of 40\n" in capfd.readouterr().err
 
