@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -265,3 +266,20 @@ def score(
             "give both gray or both RGB"
         )
     return compare(sr, hr, scale, protocol, metrics)
+
+
+def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:
+    """A dataset's value from its images', by the protocol's pooling.
+
+    >>> from dataclasses import replace
+    >>> from bench.protocol import load
+    >>> usual = load("srcnn2014")
+    >>> pooled([20.0, 40.0], "psnr_y", usual)
+    30.0
+    >>> pooled([20.0, 40.0], "psnr_y", replace(usual, pooling="PSNR of mean MSE"))
+    22.967086218813385
+    """
+    if quantity == protocol.psnr and protocol.pooling == "PSNR of mean MSE":
+        mean = math.fsum(10 ** (-value / 10) for value in values) / len(values)
+        return -10 * math.log10(mean) if mean else math.inf
+    return math.fsum(values) / len(values) if math.inf not in values else math.inf

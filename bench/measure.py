@@ -17,12 +17,11 @@ from torch import nn
 
 from bench import costs, images, metrics
 from bench.datasets import Dataset, ImageFile
-from bench.evaluate import evaluate
+from bench.evaluate import evaluate, pooled
 from bench.files import weights
 from bench.network import prepare, switches
 from bench.plan import Unit
 from bench.progress import Progress
-from bench.protocol import pooled
 from bench.result import Result
 from bench.tiles import Tiled
 from zoo.errors import InputError

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +16,8 @@ from zoo.errors import InputError, unknown
 if TYPE_CHECKING:  # so that naming the protocols does not load torch
     from zoo.resample import Edges
 
+SEED = 0
+"""Of everything random, unless another is given: fresh weights, training."""
 CHANNELS = ("y", "rgb")
 """What is compared: luma or RGB."""
 
@@ -177,23 +178,3 @@ def named(protocol: str | Protocol) -> Protocol:
             "another name"
         )
     return protocol
-
-
-def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:
-    """A dataset's value from its images', by the protocol's pooling.
-
-    >>> from dataclasses import replace
-    >>> from bench.protocol import load
-    >>> usual = load("srcnn2014")
-    >>> pooled([20.0, 40.0], "psnr_y", usual)
-    30.0
-    >>> pooled([20.0, 40.0], "psnr_y", replace(usual, pooling="PSNR of mean MSE"))
-    22.967086218813385
-    """
-    if quantity == protocol.psnr and protocol.pooling == "PSNR of mean MSE":
-        mean = math.fsum(10 ** (-value / 10) for value in values) / len(values)
-        return -10 * math.log10(mean) if mean else math.inf
-    return math.fsum(values) / len(values) if math.inf not in values else math.inf
-
-
-SEED = 0

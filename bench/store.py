@@ -214,8 +214,8 @@ def as_results(frame: pd.DataFrame) -> list[Result]:
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
         raise InputError(f"a table without {', '.join(missing)}; give a table of results")
-    numbers = ("value", "spread")
+    records: list[dict[str, Any]] = frame[list(COLUMNS)].to_dict("records")  # type: ignore[assignment]
     return [
-        Result(**{key: None if key in numbers and pd.isna(v) else v for key, v in row.items()})
-        for row in frame[list(COLUMNS)].to_dict("records")
+        Result(**row | {key: None for key in ("value", "spread") if pd.isna(row[key])})
+        for row in records
     ]

@@ -220,7 +220,7 @@ def compare(measured: Table, tables: Names) -> Table:
     Raises:
         InputError: no such table, or a frame without the columns of results.
 
-    >>> costs = cost("srresnet", scales=4, time=False, progress=False)
+    >>> costs = cost("edsr-baseline", scales=4, time=False, progress=False)
     >>> compare(costs, "edsr2017_table1")["verdict"].value_counts().to_dict()
     {'not measured': 4, 'reproduced': 1}
     """

@@ -35,7 +35,7 @@ from zoo.patches import (
 from zoo.resample import imresize
 
 _CHUNK = 1024  # rows coded at once, which bounds the memory of their correlations with all atoms
-_ANCHORS = 16  # anchors whose neighbours are searched at once, (16, samples) correlations
+_ANCHORS = 16  # anchors whose neighbours are searched at once: (16, samples) products in memory
 
 
 @dataclass(frozen=True)
@@ -447,11 +447,11 @@ def learn_regressors(inputs: LearningInputs) -> Generator[Step, None, dict[str, 
     shape = (0, anchors.shape[1], (PATCH * inputs.scale) ** 2)
     regressors = saved.get("regressors", torch.empty(shape, dtype=torch.float64)).to(inputs.device)
     for first in range(len(regressors), len(anchors), _ANCHORS):
-        # (16, N); at unit length, the largest product is the least distance
+        # (anchors, N); at unit length, the largest product is the least distance
         likeness = anchors[first : first + _ANCHORS] @ samples.low
         nearest = likeness.topk(settings["neighbours"], dim=1, sorted=False).indices
-        low = samples.low[:, nearest].permute(1, 2, 0).double()  # (16, neighbours, d)
-        high = samples.high(nearest, inputs.scale)  # (16, neighbours, 9 s^2)
+        low = samples.low[:, nearest].permute(1, 2, 0).double()  # (anchors, neighbours, d)
+        high = samples.high(nearest, inputs.scale)  # (anchors, neighbours, 9 s^2)
         regressors = torch.cat([regressors, ridge(low, high, settings["penalty"])])
         kept = {**kept, "regressors": regressors}
         yield Step(stage="regressors", done=len(regressors), total=len(anchors), state=kept)

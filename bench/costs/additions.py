@@ -10,8 +10,8 @@ The convention, exact for each output element:
 - An addition or subtraction of two tensors, or of a tensor and a number, takes 1.
 - A sum, mean or norm of K elements takes K - 1.
 - Overlapping patches that are added up take 1 for each element, less 1 for each covered place.
-- A normalisation takes 1 addition, the shift, as well as 1 multiply. Means and variances computed
-  in the forward pass count neither here nor there.
+- A normalisation takes 1 addition, the shift, just as it takes 1 multiply. Means and variances
+  computed in the forward pass count neither as additions nor as multiplies.
 
 Comparisons (ReLU, clipping, max pooling) and the protocol's interpolation count 0. As for
 multiplies, counts are for each pixel inside an image.
@@ -79,6 +79,7 @@ def additions(operator: Operator) -> int:
         transposed = name == "convolution" and operator.arguments["transposed"]
         bias = PRODUCTS[name].bias
         biased = bias != "" and operator.arguments[bias] is not None
+        # The first product that falls on an output element needs no addition.
         firsts = _reached(operator) if transposed else out
         return products(operator) - firsts + (out if biased else 0)
     if name in SOLVES:

@@ -88,6 +88,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
         side, channels = SIDES[0], graphs[0].input.shape[1]
         lr = torch.empty(1, channels, side, side, device="meta")
         before = trace(_Interpolation(scale, method.kernel), lr)
+        # `imresize` is written as weighted sums, whose multiplies are elementwise.
         interpolation = sum(map(elementwise, before.operators)) / side**2
     per_input = counted(products)
     per_output = per_input / scale**2

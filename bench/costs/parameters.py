@@ -44,7 +44,7 @@ def convolutional(graph: Graph) -> tuple[set[str], set[str]]:
             bias = operator.arguments[operands.bias] if operands.bias else None
             biases |= (names(bias) if bias is not None else None) or frozenset()
         elif operator.name in ("add", "add_") and operator.layer in layers:
-            for found in filter(None, parts):
+            for found in filter(None, parts):  # a parameter with more dimensions is no bias
                 biases |= {name for name in found if len(graph.parameters[name]) == 1}
     return weights, biases - weights
 

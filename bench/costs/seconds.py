@@ -80,7 +80,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
     size = (height * subject.scale, width * subject.scale)
     run = prepare(subject.module, asked, method.factor(subject.scale), device)
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+        torch.cuda.reset_peak_memory_stats(device)  # the peak must not include earlier methods
     times = repeat(
         lambda: forward(lr, size, method, run, subject.protocol), device, subject.repetitions
     )
@@ -108,7 +108,7 @@ def _share(subject: Subject, lr_size: tuple[int, int], median: float) -> dict[st
         graph = trace_method(subject.method, subject.module, subject.scale, lr_size)
     except InputError:
         return {}
-    dtype = AUTOCAST[subject.inference.precision] or torch.float32
+    dtype = AUTOCAST[subject.inference.precision] or torch.float32  # TF32 stores float32 as well
     known = ceilings(subject.device, dtype)
     least = least_seconds(graph, known, dtype.itemsize)
     return {"roofline_fraction": Cost(least / median, note=f"ceilings: {known}")}

@@ -1,7 +1,8 @@
-"""Datasets: one manifest a set, or a folder of the user's own images.
+"""Data sets: a manifest for each published set, or a folder of the user's own images.
 
-A manifest is a CSV file here, named as the set: header lines `# citation:` and `# licence:`, then
-a row a file with its role (`HR`, or an LR set that others made), origin and SHA-256.
+A manifest is a CSV file in this folder, named after the set. The header lines are `# citation:` and
+`# licence:`. Then each row is a file, with the role (`HR`, or a published LR set), the origin and
+the SHA-256.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import images as images
 from bench.files import annotated_csv, fetch, whole
 from bench.files.fetch import RemoteFile
 from bench.progress import Progress
 from zoo.errors import InputError, unknown
-from zoo.resample import round_half_up as round_half_up
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("role", "image", "origin", "path", "bytes", "sha256")
@@ -23,7 +22,7 @@ COLUMNS = ("role", "image", "origin", "path", "bytes", "sha256")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """One image on this machine."""
+    """An image on this machine."""
 
     name: str
     path: Path
@@ -32,43 +31,43 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """HR images under one name."""
+    """A named set of HR images."""
 
     name: str
     images: tuple[ImageFile, ...]
 
     @property
     def sha256(self) -> str:
-        """Hash of every image's name and bytes, in order."""
+        """SHA-256 over all images' names and SHA-256, in order."""
         lines = "\n".join(f"{image.name} {image.sha256}" for image in self.images)
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a set consists of, whether or not it is on this machine."""
+    """The files of a data set, whether or not they are on this machine."""
 
     name: str
     citation: str
     licence: str
     files: tuple[tuple[str, str, RemoteFile], ...]
-    """Role, image, file."""
+    """Role, image name and file."""
 
     def role(self, role: str) -> dict[str, RemoteFile]:
-        """Files of one role by image."""
+        """Files with this role, by image name."""
         return {image: file for r, image, file in self.files if r == role}
 
 
 def names() -> list[str]:
-    """Names of all sets, sorted."""
+    """Names of all data sets that have a manifest, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.csv"))
 
 
 def manifest(name: str) -> Manifest:
-    """The manifest of a set.
+    """The manifest of a data set.
 
     Raises:
-        InputError: there is no such set.
+        InputError: no data set has this name.
     """
     if name not in names():
         raise unknown("dataset", name, names())
@@ -81,10 +80,10 @@ def manifest(name: str) -> Manifest:
 
 
 def require(name: str) -> None:
-    """Accept the name of a set or a folder, before anything is downloaded.
+    """Check that a name is a data set or a folder, before anything is downloaded.
 
     Raises:
-        InputError: it is neither.
+        InputError: the name is neither a data set nor a folder.
     """
     if not name:
         raise InputError("'' names no dataset; give a set or a folder of images")
@@ -97,11 +96,11 @@ def require(name: str) -> None:
 
 
 def load(name: str, progress: Progress) -> Dataset:
-    """The HR images of a set, downloaded where they are missing, or of a folder.
+    """The HR images of a data set or a folder; missing files of a data set are downloaded.
 
     Raises:
-        InputError: no such set or folder, or a folder without images.
-        FetchError: a file of the set cannot be had.
+        InputError: the name is neither a data set nor a folder, or the folder has no images.
+        FetchError: a file of the data set cannot be downloaded.
     """
     require(name)
     if name not in names():
@@ -117,6 +116,11 @@ def load(name: str, progress: Progress) -> Dataset:
 
 
 def _folder(folder: Path) -> Dataset:
+    """All images of a folder, sorted by file name.
+
+    Raises:
+        InputError: the folder has no images.
+    """
     paths = sorted(
         path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES
     )
@@ -125,9 +129,11 @@ def _folder(folder: Path) -> Dataset:
     stems = [path.stem for path in paths]
     file_names = {path.name for path in paths}
     label = folder.resolve().name
+    # Results name the data set, so a folder must not pass for a published set of the same name.
     return Dataset(
         f"{label} (folder)" if label in names() else label,
         tuple(
+            # The name in Results is the stem, or the file name if another file has the same stem.
             ImageFile(
                 path.stem
                 if stems.count(path.stem) == 1 and path.stem not in file_names

@@ -1,8 +1,9 @@
-"""Experiments: what a source says of training, as arms that are trained and then compared.
+"""Experiments: a source's claims about training, as arms to train and to compare.
 
-One TOML file each, named as the experiment. Arms are trained from each seed, in order, so that one
-may start from another's weights; a claim compares two of them, seed by seed. `title`, `source`,
-`scale`, `dataset`, `protocol`, `seeds` and `data` say how, `note` what is other than in the source.
+Each TOML file in this folder is an experiment of the same name. All arms are trained from each
+seed, in the order of the file, so that an arm may start from an earlier arm's weights. A claim
+compares two arms, seed by seed. The keys `title`, `source`, `scale`, `dataset`, `protocol`, `seeds`
+and `data` describe the experiment; `note` states the differences from the source.
 """
 
 from __future__ import annotations
@@ -21,37 +22,37 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One way to train."""
+    """A way to train."""
 
     name: str
     method: str
-    """`NAME[:KEY=VALUE,...]`, slim where a processor is to train it."""
+    """`NAME[:KEY=VALUE,...]`; a small network if a processor is to train it."""
     recipe: str
     changes: Mapping[str, str] = field(default_factory=dict)
-    """Choices of the recipe that are made otherwise."""
+    """Changed choices of the recipe, key to value."""
     start: str = ""
-    """Arm whose weights it starts from."""
+    """Name of an earlier arm, whose weights this arm starts from; empty for none."""
     scale: int = 0
-    """0 for the experiment's."""
+    """0 for the experiment's scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """That one arm ends higher than another."""
+    """The claim that the arm `left` ends higher than the arm `right`."""
 
     left: str
     right: str
     text: str
-    """As the source has it."""
+    """The claim in the source's words."""
     quantity: str
-    """`METRIC_y` or `METRIC_rgb`, as the protocol compares; it is measured where it is claimed."""
+    """`METRIC_y` or `METRIC_rgb`, as the protocol compares; measured because a claim names it."""
     above: float = 0.0
-    """By how much at least; below 0, how much lower it may be."""
+    """Least difference, in the quantity's unit; below 0, `left` may be lower by so much."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What is trained, from how many seeds, and what is said of it."""
+    """The arms to train, the number of seeds, and the claims to check."""
 
     name: str
     title: str
@@ -66,11 +67,11 @@ class Experiment:
     claims: tuple[Comparison, ...]
 
     def arm(self, name: str) -> Arm:
-        """The arm of that name, which there is."""
+        """The arm with this name, which must exist."""
         return next(arm for arm in self.arms if arm.name == name)
 
     def scale_of(self, arm: Arm) -> int:
-        """The scale that an arm is trained at."""
+        """The scale at which an arm is trained."""
         return arm.scale or self.scale
 
 
@@ -80,11 +81,11 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Experiment:
-    """The experiment of that name.
+    """The experiment with this name.
 
     Raises:
-        InputError: there is none, its file is no TOML, an entry is missing, surplus or of another
-            kind, or an arm is named that there is not.
+        InputError: no experiment has this name, the file is no TOML, an entry is missing, unknown
+            or of another type, or a claim or a start names an unknown arm.
     """
     if name not in names():
         raise unknown("experiment", name, names())
@@ -92,7 +93,7 @@ def load(name: str) -> Experiment:
     try:
         written = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeError) as error:
-        raise InputError(f"{path}: {' '.join(str(error).split())}; mend the file") from error
+        raise InputError(f"{path}: {' '.join(str(error).split())}; fix the file") from error
     own = {
         "name": name,
         "arms": tuple(_filled(Arm, "arm", arm, path) for arm in _tables(written, "arm", path)),
@@ -102,11 +103,11 @@ def load(name: str) -> Experiment:
     }
     clash = [key for key in own if key in written]
     if clash:
-        raise InputError(f"{path}, experiment: surplus {', '.join(clash)}; mend the file")
+        raise InputError(f"{path}, experiment: surplus {', '.join(clash)}; fix the file")
     found: Experiment = _filled(Experiment, "experiment", {**written, **own}, path)
     if found.seeds < 1:
         raise InputError(f"{path}: seeds = {found.seeds}; give at least 1")
-    known: list[str] = []
+    known: list[str] = []  # only earlier arms, so that no arm starts from itself or a later arm
     for arm in found.arms:
         if not re.fullmatch(r"[\w.,=-]+", arm.name):
             raise InputError(
@@ -130,10 +131,10 @@ def load(name: str) -> Experiment:
 
 
 def _tables(written: dict[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
-    """The tables under `[[key]]`, taken out of what is written.
+    """The tables under `[[key]]`, which are removed from `written`.
 
     Raises:
-        InputError: there is none, or something else.
+        InputError: there are no tables under the key.
     """
     found = written.pop(key, [])
     if not found or not isinstance(found, list) or not all(isinstance(x, dict) for x in found):
@@ -142,10 +143,10 @@ def _tables(written: dict[str, Any], key: str, path: Path) -> list[Mapping[str, 
 
 
 def _filled(kind: Any, entry_name: str, values: Mapping[str, Any], path: Path) -> Any:
-    """A dataclass of these values, lists made tuples.
+    """A dataclass filled with values; lists become tuples.
 
     Raises:
-        InputError: one is missing, surplus or of another kind.
+        InputError: a value is missing, unknown or of another type.
     """
     known = {entry.name: entry for entry in fields(kind)}
     where = f"{path}, {entry_name}"
@@ -158,7 +159,7 @@ def _filled(kind: Any, entry_name: str, values: Mapping[str, Any], path: Path) -
     if surplus or missing:
         raise InputError(
             f"{where}: missing {', '.join(missing) or 'nothing'}, surplus "
-            f"{', '.join(surplus) or 'nothing'}; mend the file"
+            f"{', '.join(surplus) or 'nothing'}; fix the file"
         )
     hints = get_type_hints(kind)
     given = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
@@ -175,12 +176,12 @@ _WANTED: Mapping[Any, str] = {
     tuple[str, ...]: "give a list of texts",
     Mapping[str, str]: "give a table of texts",
 }
-"""What a value of another kind is answered."""
+"""Type to the request in the error message for a value of another type."""
 
 
 def _is_a(value: Any, kind: Any) -> bool:
-    """Whether a value is of a kind, as a dataclass's field states it."""
-    if kind is float:
+    """Whether a value has a type, as a field of a dataclass states the type."""
+    if kind is float:  # TOML writes 1 as an integer; a bool is an int in Python
         return isinstance(value, int | float) and not isinstance(value, bool)
     if get_origin(kind) is None:
         return type(value) is kind

@@ -1,4 +1,4 @@
-"""What code a number depends on: the files of a method and of the measuring, and their hash."""
+"""The code that a number depends on: the files of a method and of the measuring, and their hash."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import zoo
 
 _ZOO = Path(zoo.__file__).parent
 _CONTRACT = (_ZOO / "method.py", _ZOO / "recipe.py", _ZOO / "errors.py")
-"""Code that no number depends on."""
+"""Code that every method imports and no number depends on."""
 
 
 def code_of(source: Path) -> list[Path]:
-    """A method's file, and every file of `zoo` that it imports or that these do, sorted."""
+    """A method's file and every file of `zoo` that it imports, directly or through others; sorted."""
     found: set[Path] = set()
     waiting = [source]
     while waiting:
@@ -40,22 +40,23 @@ SHARED_CODE = (
     _BENCH / "inference.py",
     _BENCH / "network.py",
     _BENCH / "tiles.py",
+    _BENCH / "machine.py",
     _BENCH / "graph" / "trace.py",
     _BENCH / "graph" / "field.py",
     _BENCH / "measure.py",
 )
-"""Code whose change may change any number, so that what it measured is measured anew."""
+"""Code whose change may change any number: after an edit, every result is measured again."""
 COST_CODE = (
     _BENCH / "graph" / "roofline.py",
     _BENCH / "graph" / "counting.py",
     _BENCH / "costs" / "__init__.py",
 )
-"""Code that costs share."""
+"""Code that several costs share: after an edit, every cost is measured again."""
 
 
 @lru_cache
 def method_code(source: Path) -> str:
-    """SHA-256 of all code of a method; its file and what that imports of `zoo`."""
+    """SHA-256 of a method's file and of every file of `zoo` that it imports."""
     return hash_of(tuple(code_of(source)))
 
 

@@ -68,6 +68,7 @@ PRODUCTS = {
     "baddbmm": Operands("batch1", "batch2", "self"),
     "addmv": Operands("mat", "vec", "self"),
     "_embedding_bag": Operands(_BAG, "weight"),
+    # torch runs this variant if the table needs no gradient.
     "_embedding_bag_forward_only": Operands(_BAG, "weight"),
 }
 """Convolutions, matrix products, weighted sums of rows: 1 multiply per multiply-accumulate."""
@@ -140,9 +141,9 @@ def products(operator: Operator) -> int:
     if operator.name == "convolution":
         transposed = operator.arguments["transposed"]
         return convolution_multiplies(left.shape, right.shape, operator.out.shape, transposed)
-    if names.left == _BAG:
+    if names.left == _BAG:  # each weight scales a row of the table
         return left.size * int(right.shape[1]) if left else 0
-    return operator.out.size * int(left.shape[-1])
+    return operator.out.size * int(left.shape[-1])  # an output element sums over a row of `left`
 
 
 def elementwise(operator: Operator) -> int:
@@ -225,9 +226,9 @@ def _layer(operator: Operator) -> Layer:
     if name == "convolution":
         kind = "transposed convolution" if operator.arguments["transposed"] else "convolution"
     elif name in ("bmm", "baddbmm", *SOLVES):
-        weight, output = weight[-2:], output[-2:]
+        weight, output = weight[-2:], output[-2:]  # the batch may grow with the image
     else:
-        output = output[-1:]
+        output = output[-1:]  # the rows may grow with the image
     return Layer(
         path=path,
         kind=kind,

@@ -125,6 +125,7 @@ class _Axis:
         """
         repeats = self.period // math.gcd(self.period, advance)
         jump = self.jump * advance * repeats // self.period
+        # The spans are placeholders: `place` reads only their number.
         made = replace(self, length=length, jump=jump, spans=((0, 0),) * (period * repeats))
         spans = (_hull([made.place(i), *map(self.at, sources(i))]) for i in range(made.period))
         return replace(made, spans=tuple(spans))
@@ -159,7 +160,7 @@ def _refusal(operator: Operator, what: str = _WHOLE) -> InputError:
     """The error for an operator that no rule can follow, which names the module that ran it."""
     name = operator.overload + (f" in {operator.layer}" if operator.layer else "")
     return InputError(
-        f"{name} {what}, so its receptive field is unknown and tiles cannot be used; run the "
+        f"{name} {what}, so the receptive field is unknown and tiles cannot be used; run the "
         "network on the whole image"
     )
 
@@ -182,6 +183,7 @@ def _together(operator: Operator, known: Mapping[int, _Axes]) -> _Axes:
         raise _refusal(operator)
     axes = tuple(reduce(partial(_joined, operator), each) for each in zip(*found, strict=True))
     for value in operator.tensors:
+        # A constant that varies along the image would have to be cut into tiles too.
         sizes = {value.shape[axis.dim] for axis in axes if -axis.dim <= len(value.shape)}
         if value.number not in known and sizes - {1}:
             raise _refusal(operator, "uses a constant that differs from place to place")
@@ -200,6 +202,7 @@ def _windows(operator: Operator, axis: _Axis) -> _Axis:
     if k < 0 or len(operator.out.shape) != 4:
         raise _refusal(operator, "does not slide along the image's rows and columns")
     taps = given["weight"].shape[2:] if "weight" in given else given["kernel_size"]
+    # Pooling without a stride moves by the window's size; a list of length 1 is for both sides.
     settings = taps, given["stride"] or taps, given["padding"], given.get("dilation", [1])
     count, stride, padding, dilation = (setting[k % len(setting)] for setting in settings)
     offsets = [tap * dilation - padding for tap in range(count)]
@@ -235,6 +238,7 @@ def _scaled(operator: Operator, axis: _Axis) -> _Axis:
         count = given["downscale_factor"]
         return axis.read(length, 1, count, lambda i: range(i * count, (i + 1) * count))
     factor, rest = divmod(length, axis.length)
+    # torch samples by the given scale, even if the ratio of the sizes is another number.
     scale = given.get("scales_h" if axis.dim == -2 else "scales_w") or factor
     if axis.dim < -2 or rest or scale != factor:
         raise _refusal(operator, "does not enlarge rows and columns by a whole number")
@@ -258,6 +262,7 @@ def _chosen(operator: Operator, axis: _Axis) -> _Axis:
         raise _refusal(operator)
     if axis.dim in dims and new != old:
         raise _refusal(operator, "takes a part of the image")
+    # `select` and reductions without keepdim remove dimensions.
     gone = dims if len(new) < len(old) else set()
     return replace(axis, dim=axis.dim + sum(dim > axis.dim for dim in gone))
 
@@ -324,7 +329,7 @@ def _follow(operator: Operator, known: Mapping[int, _Axes]) -> _Axes | None:
     if is_pointwise or operator.name in _TOGETHER:
         axes = _together(operator, known)
         return tuple(rule(operator, axis) for axis in axes) if rule else axes
-    if rule and found == operator.tensors[:1]:
+    if rule and found == operator.tensors[:1]:  # no other operand depends on the image
         return tuple(rule(operator, axis) for axis in known[found[0].number])
     if rule or operator.name in PRODUCTS:
         raise _refusal(operator)
@@ -354,6 +359,7 @@ def field(graph: Graph) -> Field:
         for value in (*operator.tensors, *operator.outputs):
             in_memory[value.storage].add(value.number)
         for output in operator.outputs:
+            # After a change in place, other views of the memory would have outdated axes.
             is_changed = output in operator.tensors and axes != known.get(output.number)
             if is_changed and len(in_memory[output.storage]) > 1:
                 raise _refusal(operator, "changes what other tensors are views of")
@@ -367,5 +373,6 @@ def field(graph: Graph) -> Field:
         rows=rows,
         columns=columns,
         margin=max(axis.margin() for axes in found for axis in axes),
+        # In every tensor on the way, a tile has to begin with a whole index.
         step=math.lcm(*(axis.step for axes in known.values() for axis in axes)),
     )

@@ -72,6 +72,7 @@ def repeat(work: Callable[[], object], device: torch.device, repetitions: int) -
 
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """The device's ceilings for a dtype, the best of a few tries; with TF32 if TF32 is on."""
+    # Any other device type gets the processor's sizes.
     most, side, product = _SIDES.get(device.type, _SIDES["cpu"]), 256, 0.0
     while side < most and product < _LONG:
         side *= 2
@@ -80,7 +81,7 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     source = torch.zeros(_COPIED.get(device.type, _COPIED["cpu"]), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copy = min(repeat(lambda: target.copy_(source), device, _REPETITIONS))
-    return Ceilings(side**3 / product, 2 * source.nbytes / copy)
+    return Ceilings(side**3 / product, 2 * source.nbytes / copy)  # a copy reads and writes
 
 
 def _product_seconds(side: int, device: torch.device, dtype: torch.dtype, tries: int) -> float:
@@ -96,7 +97,8 @@ def traffic(operator: Operator) -> int:
         return 0
     in_place = operator.out.number in {value.number for value in given}
     if not in_place and operator.out.storage in {value.storage for value in given}:
-        return 0
+        return 0  # a view
+    # By number, because a tensor that is given twice is read only once.
     return sum(value.size for value in {v.number: v for v in given}.values()) + sum(
         value.size for value in operator.outputs
     )

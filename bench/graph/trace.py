@@ -113,10 +113,12 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._live_bytes = 0
         self._layers = [""]
         self._count = itertools.count()
+        # Weak references: the tracer must not keep tensors alive whose release it waits for.
         self._numbers = WeakTensorKeyDictionary()
         self._storages: dict[int, tuple[int, weakref.ref[UntypedStorage]]] = {}
         self._names: dict[int, str] = {}
-        # Size 0: parameters and buffers do not count in peak_bytes.
+        # Names go by storage, so that a view of a parameter has the parameter's name.
+        # Size 0, because parameters and buffers do not count in peak_bytes.
         for name, parameter in module.named_parameters():
             self._names[self._storage(parameter, 0)] = name
         for buffer in module.buffers():
@@ -170,6 +172,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         options = dict(kwargs or {})
         arguments: dict[str, Any] = {}
+        # torch passes only the given arguments, so defaults come from the schema.
         for place, argument in enumerate(func._schema.arguments):  # noqa: SLF001
             given = args[place] if place < len(args) else argument.default_value
             arguments[argument.name] = options.get(argument.name, given)
@@ -188,6 +191,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs=tuple(outputs),
         )
         self.operators.append(operator)
+        # An ordered set of names; `trace` adds the shapes.
         self.parameters |= {v.parameter: () for v in operator.tensors if v.parameter}
         return out
 
@@ -203,6 +207,7 @@ def _on_meta(module: nn.Module, image_dtype: torch.dtype | None) -> nn.Module:
         proxy = getattr(part, "receptive_field_proxy", None)
         if proxy is not None:
             memo[id(part)] = proxy().to("meta", image_dtype)
+    # deepcopy takes these from the memo, and so copies no weight.
     for tensor in itertools.chain(module.parameters(), module.buffers()):
         shape = torch.empty_like(tensor, device="meta")
         is_parameter = isinstance(tensor, nn.Parameter)
@@ -229,12 +234,12 @@ def trace(module: nn.Module, x: Tensor, *, proxies: bool = False) -> Graph:
         copied = _on_meta(module, x.dtype if proxies else None)
         tracer = _Tracer(copied)
         described = tracer.value(given)
-        with torch.no_grad(), tracer:
+        with torch.no_grad(), tracer:  # autograd would keep feature maps alive
             out = copied(given)
         outputs = [tracer.value(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
     except InputError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # a method's code may raise anything
         raise InputError(
             f"{type(module).__name__} cannot be traced: {one_line(error, 160)}; "
             "keep its forward pass in torch operators that do not read values"

@@ -39,6 +39,7 @@ from zoo.errors import InputError, unknown
 
 UNIT = ""
 HIGHER_IS_BETTER = True
+# torchvision's file name holds the first digits of the SHA-256; no full hash is published.
 FILES = (RemoteFile("https://download.pytorch.org/models", "alexnet-owt-7be5be79.pth", "7be5be79"),)
 LICENCE = "none stated for the weights; torchvision is BSD-3-Clause, ImageNet is for research only"
 
@@ -118,6 +119,7 @@ def _exact(device: torch.device) -> contextlib.AbstractContextManager[None]:
     """While open, convolutions on a GPU avoid TF32, whatever the measured method may use."""
     if device.type != "cuda":
         return contextlib.nullcontext()
+    # Only cuDNN's switch matters, because the features need no matrix product.
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 

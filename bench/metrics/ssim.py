@@ -29,6 +29,7 @@ SIGMA = 1.5
 """Standard deviation of the window, in pixels."""
 C1 = (0.01 * 255) ** 2
 C2 = (0.03 * 255) ** 2
+"""C1 and C2 are (K L)^2 of the paper's formula."""
 
 _BELL = [math.exp(-(k * k) / (2 * SIGMA**2)) for k in range(-RADIUS, RADIUS + 1)]
 WINDOW = [weight / sum(_BELL) for weight in _BELL]
@@ -80,6 +81,7 @@ def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
     torch.mul(sr, sr, out=maps[2]).addcmul_(hr, hr)
     torch.mul(sr, hr, out=maps[3])
     if protocol.ssim == "3-D":
+        # MATLAB pads, so that the SSIM map is as large as the image.
         maps = pad(maps, (RADIUS,) * 4, mode="replicate")
         maps = torch.einsum("dc,mchw->mdhw", _across_channels(hr), maps)
     blurred = _blur(_blur(maps, -2), -1)
@@ -95,6 +97,6 @@ def _across_channels(hr: Tensor) -> Tensor:
     channels = hr.shape[0]
     weights = torch.zeros(channels, channels, dtype=hr.dtype)
     for channel in range(channels):
-        for k, weight in enumerate(WINDOW):
+        for k, weight in enumerate(WINDOW):  # weights beyond an end fall on the end's channel
             weights[channel, min(max(channel + k - RADIUS, 0), channels - 1)] += weight
     return weights.to(hr.device)

@@ -83,7 +83,7 @@ class Degradation:
         if self.blur:
             hr = _blurred(hr, self.blur)
         if self.eight_bit:
-            hr = round_half_up(hr)
+            hr = round_half_up(hr)  # a blur leaves fractions, but the resizing reads 8 bits
         if self.path in ("opencv", "pillow"):
             return self._resized(hr, (hr.shape[-2] // scale, hr.shape[-1] // scale), self.kernel)
         rounding: Literal["each pass", "none"] = "each pass" if self.eight_bit else "none"
@@ -109,6 +109,7 @@ class Degradation:
     def _resized(self, image: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
         """An image (C, H, W) of whole levels, resized by OpenCV or Pillow on 8 bits: (C, *size)."""
         pixels = images.to_pixels(image)
+        # OpenCV and Pillow take sizes as (width, height).
         if self.path == "opencv":
             found = cv2.resize(pixels, size[::-1], interpolation=OPENCV[kernel])
         else:
@@ -150,7 +151,7 @@ def _one(text: str) -> Degradation:
     try:
         blur = float(sigma or 0)
     except ValueError:
-        blur = -1.0
+        blur = -1.0  # refused below
     if not 0 <= blur <= 100:
         raise InputError(f"degradation {text!r}: blur {sigma}; give a sigma in pixels, up to 100")
     return Degradation(path=path, kernel=kernel, blur=blur)  # type: ignore[arg-type]
@@ -167,6 +168,7 @@ def _blurred(image: Tensor, sigma: float) -> Tensor:
     taps /= taps.sum()
     for dim in (-2, -1):
         length = image.shape[dim]
+        # Mirrored with the edge repeated, and as often as a radius beyond the image needs.
         index = torch.arange(-radius, length + radius, device=image.device) % (2 * length)
         index = torch.where(index < length, index, 2 * length - 1 - index)
         image = image.index_select(dim, index).unfold(dim, 2 * radius + 1, 1) @ taps

@@ -83,7 +83,7 @@ def descend(descent: Descent, inputs: DescentInputs) -> Generator[Step, None, di
     if inputs.saved:
         learner.restore(inputs.saved)
         tally.restore(inputs.saved)
-    first, note = tally.done, ""
+    first, note = tally.done, ""  # updates per second count only updates of this process
     # `skip` compares each loss with the last loss, so every loss has to be read.
     stretch = 1 if descent.skip else _STRETCH.get(inputs.device.type, 50)
     while tally.done < descent.updates:
@@ -162,7 +162,7 @@ class _Tally:
                 f"best weights are kept: give --set rate=, less than {self._descent.rate:g}, or "
                 "--set clip='norm 0.4'"
             )
-        usual = self._level or self.latest
+        usual = self._level or self.latest  # the first look has no running mean yet
         self._level = _MEMORY * usual + (1 - _MEMORY) * self.latest
         leapt = self.latest > _SPIKE * usual
         return f"update {self.done}: loss {self.latest:.4g}, usually {usual:.4g}" if leapt else ""
@@ -196,7 +196,7 @@ def _validated(inputs: DescentInputs) -> float:
     if validate is None:
         return math.nan
     select = selecting(network)
-    if select is not None:
+    if select is not None:  # the last update may have selected another scale
         select(inputs.scale)
     network.eval()
     with torch.no_grad():

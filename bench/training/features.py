@@ -151,6 +151,7 @@ def network(features: Features, device: torch.device) -> nn.Module:
     whole = kind.outline()
     state = kind.read(path, whole, kind.name)
     layers = whole[: _names(whole).index(features.layer) + 1]
+    # assign, because the layers are on the meta device and have no memory to copy into.
     layers.load_state_dict({key: state[key] for key in layers.state_dict()}, assign=True)
     return _Network(features, kind, layers).requires_grad_(False).eval().to(device)
 
@@ -303,6 +304,7 @@ def _read_keras(path: Path, whole: nn.Sequential, name: str) -> dict[str, Tensor
                 "(h, w, in, out) and a bias; nothing was loaded"
             )
         for kind, array in zip(("weight", "bias"), found, strict=False):
+            # Keras stores kernels as (h, w, in, out), torch as (out, in, h, w).
             oihw = array.permute(3, 2, 0, 1).contiguous() if kind == "weight" else array
             state[f"{layer.replace('/', '.')}.{kind}"] = oihw
     fit = weight_file.fitting(whole.state_dict(), state, path, name)

@@ -24,6 +24,7 @@ from zoo.resample import round_half_up
 
 def mixed(*numbers: int) -> int:
     """A 32-bit seed for a torch generator, mixed from several numbers."""
+    # SeedSequence makes unrelated seeds from neighbouring numbers.
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
@@ -126,6 +127,7 @@ class Feed:
             each: torch.nonzero(self._table[:, 0] == each)[:, 0] for each in self.scales
         }
         self._grid = _grid(self._table, descent) if descent.stride else None
+        # Two epochs, because a batch may begin in one epoch and end in the next.
         self._order = lru_cache(maxsize=2)(self._permutation)
         self.examples = len(entries) if self._grid is None else len(self._grid)
         """Number of patches of the grid; number of images if places are random."""
@@ -140,7 +142,7 @@ class Feed:
         descent, drawn = self._descent, generator(self._seed, update)
         count = descent.batch
         scale = self.scales[0]
-        if descent.mixing == "updates":
+        if descent.mixing == "updates":  # all processes draw the same scale
             scale = self.scales[int(torch.randint(len(self.scales), (), generator=drawn))]
         if self._grid is not None:
             which, top, left = self._on_grid(self._grid, update, count).unbind(1)
@@ -148,9 +150,10 @@ class Feed:
             which, top, left = self._anywhere(scale, count, drawn)
         turn = torch.zeros(count, dtype=torch.int64)
         if descent.augment == "flips":
-            turn = torch.randint(2, (count,), generator=drawn) * 4
+            turn = torch.randint(2, (count,), generator=drawn) * 4  # bit 2: left to right
         elif descent.augment == "flips and turns":
             turn = torch.randint(8, (count,), generator=drawn)
+        # Only now, after the draws: they must be the same in every process.
         own = [a[part].to(self._device) for a in (which, top, left, turn)]
         which, top, left, turn = own
         factor, side = self._factor[scale], descent.patch
@@ -163,10 +166,10 @@ class Feed:
     def _anywhere(
         self, scale: int, count: int, drawn: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Random images and places: image number, top and left, each (count,), in input pixels."""
+        """Random patches: image numbers, tops and lefts in input pixels, each of shape (count,)."""
         among = self._groups[scale] if self._descent.mixing == "updates" else None
         table = self._table if among is None else self._table[among]
-        places = table[:, 1:] - self._descent.patch + 1
+        places = table[:, 1:] - self._descent.patch + 1  # possible tops and lefts in each image
         if self._descent.draw == "places":
             weights = places.prod(1).to(torch.float64)
             picked = torch.multinomial(weights, count, replacement=True, generator=drawn)
@@ -190,7 +193,7 @@ class Feed:
         return grid[torch.cat(picked)]
 
     def _permutation(self, epoch: int) -> Tensor:
-        """The order of the grid's patches in an epoch, (examples,)."""
+        """Numbers of the grid's patches in the order of an epoch, of shape (examples,)."""
         return torch.randperm(self.examples, generator=generator(self._seed, epoch, stream=1))
 
 
@@ -201,6 +204,7 @@ def refuse_small(hr: Tensor, name: str, method: Method, descent: Descent, scale:
         InputError: at a trained scale, the network's input is smaller than a patch.
     """
     for each in descent.scales or (scale,):
+        # Interpolated LR is as large as HR, which is cut to a multiple of the scale.
         needed = descent.patch * each if method.takes == "LR" else -(-descent.patch // each) * each
         if min(hr.shape[-2:]) < needed:
             raise InputError(
@@ -275,7 +279,7 @@ def _pairs(
         if method.takes == "interpolated":
             x = way.interpolate(lr, scale, method.kernel)
         whole = way.eight_bit
-        if method.channels != "luma" and not whole:  # in use, an RGB method's LR is an 8-bit file
+        if method.channels != "luma" and not whole:  # an RGB method gets the levels of a file
             x, whole = round_half_up(x), True
         found.append((x.to(torch.uint8 if whole else torch.float32), target))
     return found
@@ -303,5 +307,6 @@ def _given(picture: Picture, method: Method, scale: int, hr: Tensor) -> Tensor:
     lr = picture.lr.to(torch.float64)
     lr = images.as_luma(lr) if hr.shape[0] == 1 else lr.expand(3, -1, -1)
     if method.takes == "interpolated":
+        # A file's LR has 8 bits, so the interpolation has 8 bits too.
         lr = degradations.Degradation(path="matlab-uint8").interpolate(lr, scale, method.kernel)
     return lr.to(torch.uint8)

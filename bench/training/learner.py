@@ -60,9 +60,11 @@ class Learner:
         network.to(memory_format=self._layout)  # type: ignore[call-overload]
         self._adversary: losses.Adversary | None = None
         if any(term.name == "adversarial" for term in terms):
+            # The discriminator sees SR and HR without the border.
             side = descent.patch * method.factor(scale) - 2 * descent.border
             self._adversary = losses.Adversary(descent.adversary, side).to(device)
         objective = losses.Objective(network, terms, descent.border, self._adversary, device)
+        # An update trains the path of a single scale; the other paths get no gradient.
         self._objective = processes.share(objective, unused=self._select is not None)
         self._optimizer, self._factors = optimisation.optimizer(network, descent, descent.rate)
         if self._adversary is not None:
@@ -123,6 +125,7 @@ class Learner:
         self._judging.step()
 
     def _autocast(self) -> torch.autocast:
+        # autocast takes a dtype even when off, and AUTOCAST has none for fp32 and tf32.
         return torch.autocast(
             self._device.type, self._dtype or torch.bfloat16, enabled=self._dtype is not None
         )

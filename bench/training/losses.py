@@ -49,10 +49,10 @@ def parse(text: str) -> tuple[Term, ...]:
     (Term(weight=1.0, name='l2'), Term(weight=0.001, name='adversarial'))
 
     Raises:
-        InputError: a term is unknown, or a weight is not a number of at least 0.
+        InputError: a term is unknown, or a weight is not a finite number of at least 0.
     """
     found = []
-    for part in re.split(r"\s\+\s", text.strip()):
+    for part in re.split(r"\s\+\s", text.strip()):  # spaces, because a weight may be 1e+3
         weight, _, name = part.strip().rpartition(" ")
         try:
             term = Term(float(weight or 1), name)
@@ -85,7 +85,7 @@ class Objective(nn.Module):
         """Keep the network; load the feature networks of the terms.
 
         Raises:
-            InputError: the weights of a feature network are not here.
+            InputError: a feature network is unknown, or the network's weights are not here.
         """
         super().__init__()
         self.network = network
@@ -123,7 +123,7 @@ class Objective(nn.Module):
                 "loss multi-supervised needs a network with an output per memory; give "
                 "memnet:supervision=multi, or another loss"
             )
-        # Losses sum many small numbers, so 16 bits do not suffice here.
+        # Loss and feature networks compute in float32, whatever the network computes in.
         with torch.autocast(x.device.type, enabled=False):
             inner = self._inner(sr.float())
             target = self._inner(hr)
@@ -158,6 +158,7 @@ class Objective(nn.Module):
         if name == "euclidean":
             return _euclidean(sr, hr)
         if name == "multi-supervised":
+            # Lal and Javid, section 7.2.2: alpha weighs the final SR against the memories' SR.
             alpha = 1 / (1 + len(each))
             parts = torch.stack([_euclidean(one, hr) for one in each]).sum()
             return (alpha * _euclidean(sr, hr) + (1 - alpha) * parts) / len(each)
@@ -211,7 +212,7 @@ class Adversary(nn.Module):
         fake: Tensor = self.judge(sr).float()
         if self._linear:
             return (1 - real + fake).mean()
-        # torch refuses binary_cross_entropy under autocast, since 16 bits may overflow.
+        # On a GPU, torch refuses binary_cross_entropy under autocast.
         with torch.autocast(sr.device.type, enabled=False):
             return functional.binary_cross_entropy(
                 real, torch.ones_like(real)

@@ -51,6 +51,7 @@ def refuse_bad_choices(descent: Descent) -> None:
             raise InputError(f"rates.{pattern}={factor}: give a factor of at least 0")
     if not 0 < descent.rate < math.inf:
         raise InputError(f"rate={descent.rate}: give a learning rate above 0")
+    # Both parse their text, and raise if it has another form.
     rate_at(descent, 0)
     clip([], descent.clip, descent.rate)
 
@@ -98,7 +99,7 @@ def optimizer(
         fitting = [k for k, (name, _) in enumerate(named) if fnmatch.fnmatch(name, pattern)]
         if not fitting:
             raise InputError(f"rates.{pattern}: no parameter of that name; see sisrbench show")
-        for k in fitting:
+        for k in fitting:  # the last pattern that fits a name decides
             factors[k] = factor
     distinct = sorted(set(factors))
     groups = [
@@ -170,7 +171,7 @@ def initialise(network: nn.Module, how: str, generator: torch.Generator) -> None
     with torch.no_grad():
         for layer in layers:
             fan = layer.weight[0].numel()
-            # He et al., 2015, equation 10: variance 2 / fan-in.
+            # He et al., 2015: variance 2 / fan-in.
             layer.weight.normal_(0, math.sqrt(2 / fan), generator=generator)
             if layer.bias is not None:
                 layer.bias.zero_()
@@ -183,12 +184,14 @@ def initialise(network: nn.Module, how: str, generator: torch.Generator) -> None
                 is_last = layer is layers[-1]
                 own = slice(None) if is_last else slice(0, 1)
                 layer.weight[own, 0 if is_last else slice(None)] = 0
+                # The last layer restores what all layers before it have halved.
                 layer.weight[own, 0, row, column] = 2.0 ** (len(layers) - 1) if is_last else 0.5
 
 
 def flat(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """An optimizer's state: the live tensors, of any shape, by parameter number and state name."""
     found = {}
+    # By number, because an optimizer does not know the names of parameters.
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for number, parameter in enumerate(parameters):
         for key, value in optimizer.state.get(parameter, {}).items():

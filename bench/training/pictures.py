@@ -1,4 +1,4 @@
-"""The images that a training learns from: found, decoded, checked."""
+"""Training images: decoding and checking the images of the training sets."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from zoo.recipe import Descent
 
 _CPU = torch.device("cpu")
 _MANY = 200
-"""Images whose decoding takes so long that it is shown."""
+"""Number of images above which the progress of decoding is shown."""
 
 
-def pictures_of(training: Training, stages: TrainingProgress) -> list[Picture]:
-    """Every training image, decoded, in order.
+def pictures_of(training: Training, progress: TrainingProgress) -> list[Picture]:
+    """All training images, decoded, in order.
 
-    Gray and colour together are said, since they are not learned from in the same way: a grayscale
-    file is taken as luma, and by an RGB method in three equal channels.
+    A mixture of grayscale and colour files is reported, because they are treated differently: a
+    grayscale file counts as luma, or as three equal channels for an RGB method.
 
     Raises:
-        InputError: an image that cannot be read or is smaller than is learned from, unless
-            `skip_bad` leaves it out; or none is left.
+        InputError: an image cannot be read or is too small, and `skip_bad` is off; or no image is
+            left.
     """
     given = {image.name: image for dataset in training.lr for image in dataset.images}
     files = [image for dataset in training.data for image in dataset.images]
@@ -39,29 +39,32 @@ def pictures_of(training: Training, stages: TrainingProgress) -> list[Picture]:
         readings = pool.map(lambda image: _picture(image, given, training), files)
         for done, picture in enumerate(readings, start=1):
             if len(files) > _MANY:
-                stages.show("decoding", done, len(files), "")
+                progress.show("decoding", done, len(files), "")
             if isinstance(picture, Picture):
                 found.append(picture)
                 continue
             if not training.skip_bad:
                 raise InputError(f"{picture}; --skip-bad leaves such images out")
             left_out.append(picture)
-            stages.say(f"left out: {picture}")
+            progress.say(f"left out: {picture}")
     if left_out:
-        stages.say(f"{len(left_out)} of {len(files)} images are left out")
+        progress.say(f"{len(left_out)} of {len(files)} images are left out")
     if not found:
         names = ", ".join(dataset.name for dataset in training.data)
         raise InputError(f"{names}: no image is left to learn from; give --data other images")
     gray = sum(picture.hr.shape[0] == 1 for picture in found)
     if 0 < gray < len(found):
-        stages.say(f"{gray} of {len(found)} images are grayscale, the others are in colour")
+        progress.say(f"{gray} of {len(found)} images are grayscale, the others are in colour")
     return found
 
 
 def _picture(
     image: ImageFile, given: Mapping[str, ImageFile], training: Training
 ) -> Picture | InputError:
-    """The image decoded, or what is wrong with it."""
+    """The decoded image, or the error for an image that cannot be used.
+
+    The error is returned, not raised, so that the caller can leave the image out.
+    """
     learn = training.recipe.learn
     try:
         hr = images.to_tensor(images.decode(image.path), _CPU).to(torch.uint8)
@@ -85,6 +88,6 @@ def _picture(
 def luma_of(pictures: Iterable[Picture]) -> list[Tensor]:
     """HR luma of every picture, in order: (H, W), float64 in [0, 1], whole levels of 1/255.
 
-    RGB goes through BT.601 and is rounded; a grayscale file is taken as luma.
+    RGB is converted by BT.601 and rounded; a grayscale file counts as luma.
     """
     return [images.as_luma(picture.hr.to(torch.float64))[0] / 255 for picture in pictures]

@@ -1,4 +1,4 @@
-"""Several processes that train together: started here or by `torchrun`, and what they share."""
+"""Training by several processes, started here or by `torchrun`: batches, gradients, results."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _LOOK = 0.05  # seconds between two looks at processes that run
 
 @dataclass(frozen=True)
 class Processes:
-    """How many there are, and which one this is."""
+    """The number of processes that train together, and this process's rank, from 0."""
 
     count: int = 1
     rank: int = 0
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes and speaks."""
+        """Whether this is the process that writes files and shows progress."""
         return self.rank == 0
 
     def part(self, batch: int) -> slice:
         """This process's part of a global batch.
 
         Raises:
-            InputError: the batch cannot be shared out evenly.
+            InputError: the batch cannot be divided evenly among the processes.
         """
         if batch % self.count:
             raise InputError(
@@ -49,23 +49,29 @@ class Processes:
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def share(self, module: nn.Module, *, unused: bool = False) -> nn.Module:
-        """The module with gradients averaged over the processes; `unused` where some get none."""
+        """The module, with gradients averaged over the processes.
+
+        Args:
+            module: the module to train.
+            unused: whether an update may leave some parameters without a gradient.
+        """
         if self.count == 1:
             return module
         return DistributedDataParallel(module, find_unused_parameters=unused)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a scalar over the processes."""
+        """The mean of a scalar over the processes; `value` is overwritten."""
         if self.count > 1:
             distributed.all_reduce(value)
             value /= self.count
         return value
 
     def first(self, compute: Callable[[], T]) -> T:
-        """What the first process computes, in all of them.
+        """The result that `compute` has in the first process, returned in all processes.
 
         Raises:
-            InputError: it raised that; then all of them do, and none waits for it.
+            InputError: `compute` raised an InputError in the first process. All processes raise
+                the same error, so none waits for another.
         """
         if self.count == 1:
             return compute()
@@ -81,10 +87,10 @@ class Processes:
         return cast("T", told[0])
 
     def wait(self) -> None:
-        """Until all have come here, so that none leaves while another still talks to it.
+        """Wait until all processes are here, so that none ends while another still needs it.
 
         Raises:
-            InputError: one of them has ended.
+            InputError: another process has ended.
         """
         if self.count > 1:
             try:
@@ -96,13 +102,21 @@ class Processes:
 
 
 def join(device: torch.device, count: int = 1) -> tuple[Processes, torch.device]:
-    """The processes that `start` or `torchrun` has started, joined, and the device of this one.
+    """Join the processes that `start` or `torchrun` has started.
 
-    NCCL on NVIDIA GPUs, each process its own, and gloo elsewhere.
+    Processes talk by NCCL on NVIDIA GPUs, where each process has a separate GPU, and by gloo
+    elsewhere.
+
+    Args:
+        device: the device asked for; `cuda` without a number for several processes.
+        count: the number of processes asked for; 1 to accept any number.
+
+    Returns:
+        The processes, and the device of this process.
 
     Raises:
-        InputError: a GPU was named where each process takes its own, the others are not there, or
-            `count` (where it is not 1) is not how many there are.
+        InputError: the device has a number, although each process has a separate GPU; the other
+            processes cannot be reached; or `count` is not the number of processes.
     """
     if not is_one_of_several():
         return Processes(), device
@@ -130,29 +144,31 @@ def join(device: torch.device, count: int = 1) -> tuple[Processes, torch.device]
 
 
 def leave() -> None:
-    """Part from the other processes, if there are any."""
+    """End the connection to the other processes, if there are any."""
     if distributed.is_initialized():
-        gc.collect()  # what still holds the group would end its threads after the interpreter
+        gc.collect()  # garbage that holds the group would end its threads after the interpreter
         distributed.destroy_process_group()
 
 
 def is_one_of_several() -> bool:
-    """Whether this process was started as one of several that train together."""
+    """Whether this process was started to train together with others."""
     return "WORLD_SIZE" in os.environ
 
 
 def start(count: int, command: Sequence[str]) -> int:
-    """Run a command in several processes that train together; returns the exit status.
+    """Run a command in several processes that train together: returns the exit status.
 
-    Where one fails, the others are ended. Ctrl-C reaches all of them from the terminal.
+    If a process fails, the others are terminated. Ctrl-C reaches all processes from the terminal.
 
     Args:
-        count: how many.
-        command: the same for each; the environment tells them apart, as `torchrun` does it.
+        count: number of processes.
+        command: the command of every process. Environment variables give each process a rank, as
+            `torchrun` does.
 
     Returns:
-        0 where all ended well, else the status of the first that did not.
+        0 if all processes succeeded, else the exit status of the first process that failed.
     """
+    # Port 0 lets the system choose a free port, for the processes to meet at.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -161,6 +177,7 @@ def start(count: int, command: Sequence[str]) -> int:
         subprocess.Popen(command, env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank})
         for rank in map(str, range(count))
     ]
+    # Ctrl-C reaches the started processes too; this process has to wait until they have stopped.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return _waited(running)
@@ -174,7 +191,7 @@ def start(count: int, command: Sequence[str]) -> int:
 
 
 def _waited(running: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait until all have ended well, or one has not: its exit status."""
+    """Wait until all processes have succeeded or a process has failed: the exit status."""
     while True:
         codes = [process.poll() for process in running]
         for code in codes:

@@ -1,4 +1,4 @@
-"""Weights that `sisrbench train` wrote: what their files say, and what they can stand in for."""
+"""Provenance: the facts in weight files that `sisrbench train` wrote, and how to find the files."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from zoo.recipe import Descent
 OWN = "this project"
 """Citation of a recipe that has no source."""
 _WRITTEN = frozenset({"method", "scale", "recipe", "recipe settings", "data", "seed", "seconds"})
-"""Facts that every file has which `sisrbench train` wrote."""
+"""Facts that every file of `sisrbench train` has."""
 _BESIDE = (".checkpoint.safetensors", ".best.safetensors")
-"""Endings of what lies beside the weights that a training ended with."""
+"""Endings of a training's other files, which lie beside the final weights."""
 
 
 def facts_of(path: Path) -> dict[str, str]:
-    """What a file of weights says of its training; nothing of one that `train` did not write.
+    """The facts of the training in a file of weights; empty if `train` did not write the file.
 
     Raises:
-        InputError: a `.safetensors` file that cannot be read.
+        InputError: a `.safetensors` file cannot be read.
     """
     if path.suffix != ".safetensors":
         return {}
@@ -39,13 +39,13 @@ def facts_of(path: Path) -> dict[str, str]:
             facts = file.metadata() or {}
     except Exception as error:  # a damaged file makes the reader raise nearly anything
         raise InputError(
-            f"{path} cannot be read as weights: {one_line(error)}; get it again, or take it away"
+            f"{path} cannot be read as weights: {one_line(error)}; get it again, or remove it"
         ) from error
     return dict(facts) if facts.keys() >= _WRITTEN else {}
 
 
 def of_units(units: Iterable[Unit]) -> dict[WeightsName, dict[str, str]]:
-    """The facts of every training whose weights the units measure on images."""
+    """The facts of each training whose weights the units measure on images, by weights."""
     found: dict[WeightsName, dict[str, str]] = {}
     for unit in units:
         chosen = unit.weights
@@ -56,8 +56,9 @@ def of_units(units: Iterable[Unit]) -> dict[WeightsName, dict[str, str]]:
 
 
 def _facts_of_chosen(chosen: ResolvedWeights) -> dict[str, str]:
+    """The facts of the training of some weights; empty if the file is missing or damaged."""
     path = fetch.local_path(chosen.file) if chosen.file is not None else chosen.path
-    with contextlib.suppress(InputError):  # what is wrong with it, loading says
+    with contextlib.suppress(InputError):  # loading the weights reports the same error
         if path is not None and path.is_file():
             return facts_of(path)
     return {}
@@ -72,26 +73,26 @@ class TrainedWeights:
 
     @property
     def label(self) -> str:
-        """As Results name the weights."""
+        """The name of the weights in Results."""
         return self.path.name
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """The scales that it serves: those learned together, or the one."""
+        """All scales that the weights were trained for, sorted."""
         together = json.loads(self.facts["recipe settings"]).get("scales") or ()
         return tuple(sorted({int(self.facts["scale"]), *together}))
 
     @property
     def updates(self) -> int:
-        """Updates done; 0 of what is not learned by gradient descent."""
+        """Number of updates done; 0 for a training without gradient descent."""
         curve = json.loads(self.facts.get("curve", "[]"))
         return int(curve[-1]["update"]) if curve else int(self.facts.get("updates", 0))
 
     def remark(self, method: Method) -> str:
-        """What a verdict by these weights has to say: how far short of the paper they were trained.
+        """The remark for a verdict with these weights: how much training, compared with the paper.
 
-        Those of the paper are the updates of the recipe where it has a source, otherwise the most
-        of all recipes of the method that have one.
+        If the recipe has a source, the paper's updates are the recipe's. Otherwise they are the
+        largest number among all recipes of the method that have a source.
         """
         own = self.facts.get("citation", OWN) == OWN
         cited = [
@@ -108,12 +109,14 @@ class TrainedWeights:
 
 
 def in_folder(folder: Path) -> dict[tuple[str, int], TrainedWeights]:
-    """The weights that trainings left in a folder, by method and scale.
+    """The final weights of all trainings in a folder, by method and scale.
 
-    Checkpoints, the weights that were best on the way, and files of others are passed over.
+    Checkpoints, the best weights before the end, and files not written by `sisrbench train` are
+    skipped.
 
     Raises:
-        InputError: there are none, two for the same method and scale, or one cannot be read.
+        InputError: the folder has no weights, has two files for the same method and scale, or has a
+            file that cannot be read.
     """
     found: dict[tuple[str, int], TrainedWeights] = {}
     for path in sorted(folder.glob("*.safetensors")):

@@ -1,4 +1,4 @@
-"""What a training learns: method, scale, recipe with its changes, images, start weights, seed."""
+"""Trainings: method, scale, recipe and changes to the recipe, images, start weights, seed."""
 
 from __future__ import annotations
 
@@ -35,22 +35,26 @@ _DESCENT_PARTS = (
     "optimisation",
 )
 _DESCENT = [Path(__file__).with_name(f"{part}.py") for part in _DESCENT_PARTS]
-"""Code of gradient descent: its change may change the weights that are learned."""
+"""Files with the code of gradient descent: a change of this code may change the learned weights."""
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".mat")
+"""Endings by which a file of start weights is told from a method's name."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Weights to start from, and whose they are."""
+    """The weights to start from, and the method that they belong to."""
 
     method: Method
     weights: ResolvedWeights
 
     def state(self, scale: int, progress: Progress) -> dict[str, Tensor]:
-        """Their state dict, fetched where it is missing, loaded strictly.
+        """The state dict of the start weights, with the names and shapes of their method's module.
+
+        Missing files are downloaded.
 
         Raises:
-            InputError: they cannot be had or read, or do not fit their method at the scale.
+            InputError: the weights cannot be downloaded or read, or do not fit the method at the
+                scale.
         """
         weights.download(self.method, self.weights, progress)
         return dict(
@@ -60,33 +64,34 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What is to be learned: all that can change the weights that come out."""
+    """All choices that can change the learned weights."""
 
     method: Method
     scale: int
     recipe: Recipe
     data: tuple[Dataset, ...]
     start: Start | None = None
-    """None where everything is learned."""
+    """None to learn everything from the initialisation."""
     seed: int = 0
     changes: Mapping[str, str] = field(default_factory=dict)
-    """Choices of the recipe that were made otherwise than it says; they are in it already."""
+    """Changed choices of the recipe, for names and facts; `recipe` contains the changes already."""
     precision: str = "fp32"
     lr: tuple[Dataset, ...] = ()
-    """LR images of the data, where the recipe does not make them."""
+    """LR images of the data; empty if the recipe makes LR from HR."""
     skip_bad: bool = False
-    """Whether images that cannot be used are left out, and named."""
+    """Whether images that cannot be used are left out and reported."""
 
     @property
     def name(self) -> str:
-        """What its files are called."""
+        """The name of the training's files, without an ending."""
         method = self.method.name.replace(":", "-")
         changed = "".join(f",{key}={value}" for key, value in self.changes.items())
+        # Settings and texts of a recipe hold characters that not every file name may have.
         return re.sub(r"[^\w.,=-]+", "-", f"{method}-x{self.scale}-{self.recipe.name}{changed}")
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """What it is known by: two with the same facts learn the same weights."""
+        """The training's identity: two trainings with the same facts learn the same weights."""
         start = [f"{self.start.method.name}@{self.start.weights.label}"] if self.start else []
         learn = self.recipe.learn
         code = code_of(self.method.source)
@@ -110,25 +115,25 @@ class Training:
 
 
 def recipe_of(method: Method, name: str) -> Recipe:
-    """The method's recipe of that name; its first where the name is ''.
+    """The method's recipe with this name; for '', the method's first recipe.
 
     Raises:
-        InputError: it has none, or none of that name.
+        InputError: the method has no recipe, or no recipe with this name.
     """
     recipes = {recipe.name: recipe for recipe in method.recipes}
     if not recipes:
         can = ", ".join(_trainable()) or "none yet"
-        raise InputError(f"{method.name} has no recipe to be trained by; methods that have: {can}")
+        raise InputError(f"{method.name} has no recipe to train it; methods with a recipe: {can}")
     if name and name not in recipes:
         raise unknown(f"recipe of {method.name}", name, recipes)
     return recipes[name] if name else method.recipes[0]
 
 
 def changes_of(texts: Iterable[str], updates: int | None) -> dict[str, str]:
-    """Changes to a recipe, from texts KEY=VALUE and a number of updates.
+    """Changes to a recipe, key to value, from texts KEY=VALUE and a number of updates.
 
     Raises:
-        InputError: a text that is none, or a choice that is made twice.
+        InputError: a text is not KEY=VALUE, or a key is given twice.
     """
     found = {"updates": str(updates)} if updates is not None else {}
     for text in texts:
@@ -142,17 +147,23 @@ def changes_of(texts: Iterable[str], updates: int | None) -> dict[str, str]:
 
 
 def changed(recipe: Recipe, changes: Mapping[str, str], *, with_lr: bool) -> Recipe:
-    """The recipe with some choices made otherwise; with LR images, it makes none itself.
+    """The recipe with some choices changed.
+
+    Args:
+        recipe: the recipe.
+        changes: key to value, as `changes_of` returns.
+        with_lr: whether LR images are given, so that the recipe makes no LR.
 
     Raises:
-        InputError: a choice that it does not have, or LR images that nothing takes.
+        InputError: the recipe lacks a choice, a value cannot be used, or LR images are given but
+            not used, or are used but not given.
     """
     learn = recipe.learn
     if not isinstance(learn, Descent):
         if changes or with_lr:
             raise InputError(
-                f"recipe {recipe.name} is no gradient descent, and is followed as it stands; leave "
-                "out --set, --updates and --lr"
+                f"recipe {recipe.name} is no gradient descent, so nothing in it can be changed; "
+                "leave out --set, --updates and --lr"
             )
         return recipe
     made = learn.changed(changes)
@@ -166,6 +177,7 @@ def changed(recipe: Recipe, changes: Mapping[str, str], *, with_lr: bool) -> Rec
 
 
 def _trainable() -> Iterator[str]:
+    """Names of all methods with a recipe."""
     for name in zoo.names():
         with contextlib.suppress(InputError):  # a broken file breaks only itself
             if zoo.load(name)[0].recipes:
@@ -173,14 +185,20 @@ def _trainable() -> Iterator[str]:
 
 
 def start_of(method: Method, recipe: Recipe, spec: str, scale: int) -> Start | None:
-    """The weights of `METHOD[@WEIGHTS]`, or of a file, that the recipe is to start from.
+    """The start weights for a recipe.
 
-    None where the spec is empty, and the recipe can do without. A file is taken to be of the
-    settings that `method` has.
+    Args:
+        method: the method to train. A file of start weights is assumed to have its settings.
+        recipe: the recipe, which says which method's weights it starts from.
+        spec: `METHOD[@WEIGHTS]`, the path of a file, or '' for no start weights.
+        scale: the scale to train.
+
+    Returns:
+        The start weights; None if `spec` is empty and the recipe needs none.
 
     Raises:
-        InputError: it starts from nothing, from another method's, or has to start from some; or
-            there are no such weights.
+        InputError: the recipe needs start weights but `spec` is empty, takes no start weights or
+            those of another method, or the weights do not exist.
     """
     if not spec and recipe.needs_start:
         at = f" of x{recipe.starts_at}" if recipe.starts_at else ""

@@ -1,9 +1,11 @@
-"""Training: a method's weights, learned by a recipe of its card, and resumed where it stopped.
+"""Training session: train a method's weights by a recipe, and resume a stopped training.
 
-The recipe is a generator of steps (`zoo.method.Recipe`), its own or that of gradient descent; what
-is around it is here: images, a log, a checkpoint that is replaced whole, and the file of weights
-that says how they were made. Checkpoint and weights carry what they were made from. The same again
-continues the one and is done at the other; anything else is refused.
+The recipe is a generator of steps (`zoo.method.Recipe`): the recipe's own function, or gradient
+descent. This module adds the images, the log, the checkpoint, which is always replaced as a whole,
+and the file of weights.
+
+Checkpoint and weights carry the facts of the training. The same training continues from the
+checkpoint, and has nothing to do if the weights are there. A different training is refused.
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ from torch import Tensor, nn
 
 from bench import images, machine, metrics
 from bench.datasets import Dataset
-from bench.evaluate import evaluate
+from bench.evaluate import evaluate, pooled
 from bench.files import fetch, tensor_file, weight_file, weights
 from bench.files.fetch import FetchError
 from bench.files.whole import write_whole
 from bench.progress import Progress, TrainingProgress
-from bench.protocol import Protocol, pooled
+from bench.protocol import Protocol
 from bench.training import features, losses
 from bench.training.descent import DescentInputs, descend
 from bench.training.log import Logbook
@@ -46,22 +48,25 @@ if sys.platform != "win32":
 
 
 _ROWS = 500
-"""Rows that a log has at most, beside those of validations."""
+"""Rows in the log of a long training, approximately, besides the rows of validations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What a network is judged by while it is trained: PSNR on a set, by a protocol."""
+    """How to validate a network during training: PSNR on a data set, by a protocol."""
 
     dataset: Dataset
     protocol: Protocol
     every: int
-    """Updates from one to the next; 0 for a twentieth of them all."""
+    """Updates between two validations; 0 for a twentieth of all updates."""
 
     def judge(
         self, method: Method, scale: int, device: torch.device
     ) -> Callable[[nn.Module], float]:
-        """A function that gives a module's PSNR on the set, in dB; images are decoded once."""
+        """A function that returns a module's PSNR on the data set, in dB.
+
+        Images are decoded only once, when the function is made.
+        """
         pixels = [images.decode(image.path) for image in self.dataset.images]
         psnr = {"psnr": metrics.load("psnr")}
 
@@ -79,14 +84,18 @@ class Validation:
 # Learning
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """Where the weights lie, and whether they were there before."""
+    """The file of the learned weights."""
 
     path: Path
     computed: bool
+    """Whether this process learned the weights; False if they were already there."""
 
 
 class _History:
-    """What went before this process, and what it adds: kept in the checkpoint, told at the end."""
+    """Times, peak memory and log rows of a training, over all processes that have resumed it.
+
+    The history is kept in the checkpoint and written into the file of weights.
+    """
 
     def __init__(self, facts: Mapping[str, str]) -> None:
         self._began = facts.get("began") or _now()
@@ -98,16 +107,17 @@ class _History:
         """Rows of the log."""
 
     def _passed(self) -> float:
+        """Seconds of training so far, in earlier processes and in this process."""
         return self._seconds + time.perf_counter() - self._clock
 
     def row(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """A row more of the log, with the seconds from the very beginning."""
+        """Add a row to the log's rows and return it, with the seconds of training so far."""
         row = {"update": figures.get("update", 0), "seconds": self._passed(), **figures}
         self.curve.append({key: float(f"{value:.12g}") for key, value in row.items()})
         return self.curve[-1]
 
     def facts(self) -> dict[str, str]:
-        """As of now; the peak is that of the largest process."""
+        """The history's facts as of now; the peak memory is the largest process's."""
         return {
             "began": self._began,
             "ended": _now(),
@@ -119,64 +129,68 @@ class _History:
 
 
 def _now() -> str:
+    """Date and time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _peak_memory() -> float:
-    """MiB that this process held at most; 0 where the system does not say."""
+    """Peak memory of this process, in MiB; 0 if the system does not report it."""
     if sys.platform == "win32":
         return 0.0
-    unit = 2**20 if sys.platform == "darwin" else 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss: bytes on macOS, else KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """What a training runs in, without any say in what it learns."""
+    """Options of a training session that are no part of the training's identity."""
 
     out: Path
-    """Folder of all its files."""
+    """Folder of all files of the training."""
     device: torch.device
     every: float
     """Seconds between two checkpoints."""
     anew: bool
-    """Whether files that are there are left out of account, and replaced."""
+    """Whether to start again from the beginning, and to replace existing files."""
     command: str
-    """The command line, for the provenance."""
+    """The command line, for the facts in the file of weights."""
     validation: Validation | None = None
     processes: Processes = field(default_factory=Processes)
 
 
 def train(training: Training, options: RunOptions) -> Outcome:
-    """Learn the weights, or go on learning them, and write `out/NAME.safetensors`.
+    """Learn the weights, or continue to learn them, and write `out/NAME.safetensors`.
 
-    Beside it, `NAME.checkpoint.safetensors` is written at the end of each stage, of a step where
-    `every` seconds have passed, and of the step in which Ctrl-C is pressed; it goes when the
-    weights are written. Where there are figures, `NAME.log.csv` and a TensorBoard folder
-    `NAME.tensorboard` hold them, and `NAME.best.safetensors` the weights of the best PSNR.
+    More files are written to the same folder:
+
+    - `NAME.checkpoint.safetensors`: at the end of a stage, after a step if `every` seconds have
+      passed since the last checkpoint, and after the step in which Ctrl-C is pressed. The
+      checkpoint is deleted when the weights are written.
+    - `NAME.log.csv` and the TensorBoard folder `NAME.tensorboard`: the figures of the steps.
+    - `NAME.best.safetensors`: the weights with the best PSNR of all validations.
 
     Raises:
-        InputError: a file that is there is damaged or was made from something else, an image
-            cannot be used, the recipe fails, what it learned does not fit, or a file cannot be
-            written.
+        InputError: an existing file is damaged or belongs to a different training, an image cannot
+            be used, the recipe fails, or the learned weights do not fit the method.
         KeyboardInterrupt: Ctrl-C was pressed; the checkpoint is written.
     """
-    stages = TrainingProgress(quiet=not options.processes.is_first)
-    past, saved = options.processes.first(lambda: _found(training, options, stages))
+    progress = TrainingProgress(quiet=not options.processes.is_first)
+    # The first process alone reads, and deletes leftovers: the others get its result.
+    past, saved = options.processes.first(lambda: _found(training, options, progress))
     if past is None:
         return Outcome(path=options.out / f"{training.name}.safetensors", computed=False)
     record = _History(past)
-    steps = _steps(training, options, saved, stages)
+    steps = _steps(training, options, saved, progress)
     if not options.processes.is_first:
-        for _ in steps:
+        for _ in steps:  # the first process alone shows progress and writes files
             pass
         options.processes.wait()
         return Outcome(path=options.out / f"{training.name}.safetensors", computed=True)
     try:
-        learned = _learn(training, steps, record, stages, options)
+        learned = _learn(training, steps, record, progress, options)
     except KeyboardInterrupt:
         if options.anew:
-            stages.say("Leave out --anew to go on from here.")
+            progress.say("Leave out --anew to continue from here.")
         raise
     files = _Files(options.out, training.name)
     state = _fitted(training, learned, files.weights)
@@ -187,7 +201,7 @@ def train(training: Training, options: RunOptions) -> Outcome:
 
 
 class _Files:
-    """Where a training's files lie."""
+    """Paths of a training's files."""
 
     def __init__(self, out: Path, name: str) -> None:
         self.weights = out / f"{name}.safetensors"
@@ -198,12 +212,16 @@ class _Files:
 
 
 def _found(
-    training: Training, options: RunOptions, stages: TrainingProgress
+    training: Training, options: RunOptions, progress: TrainingProgress
 ) -> tuple[dict[str, str] | None, dict[str, Tensor]]:
-    """Facts and state of the checkpoint that is there; None where the weights are learned already.
+    """Facts and state of the checkpoint to continue from, after leftovers are deleted.
+
+    Returns:
+        Facts, and tensors in the shapes of the recipe's state. Both are empty without a checkpoint.
+        Facts are None if the weights are already learned.
 
     Raises:
-        InputError: a file that is there is damaged, or was made from something else.
+        InputError: an existing file is damaged, or belongs to a different training.
     """
     files = _Files(options.out, training.name)
     past: dict[str, str] = {}
@@ -218,22 +236,23 @@ def _found(
         if files.checkpoint.is_file():
             past, saved = tensor_file.facts_and_tensors(files.checkpoint)
             tensor_file.refuse_other(files.checkpoint, training.facts, past)
-            stages.say(f"{training.name} continues at: {past['at']}")
+            progress.say(f"{training.name} continues at: {past['at']}")
         elif there:
             tensor_file.refuse_other(files.weights, training.facts, there)
     for path in (files.weights, files.checkpoint, files.best):
-        for left in options.out.glob(f".{path.name}.*"):  # by a process that was killed in writing
+        for left in options.out.glob(f".{path.name}.*"):  # left by a process killed while writing
             left.unlink(missing_ok=True)
     return past, saved
 
 
 def _provenance(training: Training, record: _History, options: RunOptions) -> dict[str, str]:
-    """What the weights' file says of itself."""
+    """The facts in the file of weights: the training, the machine, the history, the validation."""
     facts = machine.facts(options.device)
-    del facts["precision"]  # speaks of measuring
+    del facts["precision"]  # of measuring; the training's precision is in `training.facts`
     facts |= training.facts | record.facts() | {"command": options.command}
     facts["citation"] = training.recipe.citation
     facts["processes"] = str(options.processes.count)
+    # The recipe as the method's file states it, before any changes.
     source = {recipe.name: recipe for recipe in training.method.recipes}[training.recipe.name].learn
     if isinstance(training.recipe.learn, Descent) and isinstance(source, Descent):
         facts["updates"] = str(training.recipe.learn.updates)
@@ -251,25 +270,32 @@ def _learn(
     training: Training,
     steps: Generator[Step, None, dict[str, Tensor]],
     record: _History,
-    stages: TrainingProgress,
+    progress: TrainingProgress,
     options: RunOptions,
 ) -> dict[str, Tensor]:
-    """What the recipe returns, its steps shown and kept."""
+    """The recipe's result: a state dict with the shapes of the method's module.
+
+    Steps are shown, logged and saved.
+
+    Raises:
+        InputError: the recipe fails, or a file cannot be written.
+        KeyboardInterrupt: Ctrl-C was pressed; the checkpoint is written.
+    """
     files = _Files(options.out, training.name)
     written = time.monotonic()
     with (
         Logbook(files.log, files.events, record.curve) as log,
         _asked_to_stop() as stop,
-        stages.work(),
+        progress.work(),
     ):
-        while True:
+        while True:  # a for loop would lose the generator's return value
             try:
                 step = next(steps)
             except StopIteration as end:
                 return dict(end.value)
-            stages.show(step.stage, step.done, step.total, step.note)
+            progress.show(step.stage, step.done, step.total, step.note)
             if step.remark:
-                stages.say(step.remark)
+                progress.say(step.remark)
             if step.figures:
                 log.write(record.row(step.figures))
             if step.learned:
@@ -281,26 +307,28 @@ def _learn(
                 facts = training.facts | record.facts() | at
                 write_whole({files.checkpoint: tensor_file.file_of(step.state, facts)})
                 written = time.monotonic()
-            if stop.is_set():
+            if stop.is_set():  # only now, because the checkpoint had to be written first
                 raise KeyboardInterrupt
 
 
 def _steps(
-    training: Training, options: RunOptions, saved: dict[str, Tensor], stages: TrainingProgress
+    training: Training, options: RunOptions, saved: dict[str, Tensor], progress: TrainingProgress
 ) -> Generator[Step, None, dict[str, Tensor]]:
-    """The recipe's steps, held to the contract.
+    """The recipe's steps and result, checked by the contract of `zoo.method.Recipe`.
+
+    `saved` has the shapes of a step's state; the result has the shapes of the method's module.
 
     Raises:
-        InputError: it raised something, or gave something else.
+        InputError: the recipe raised an error, or a step or the result breaks the contract.
     """
     name = f"recipe {training.recipe.name} of {training.method.name}"
     try:
         learn = training.recipe.learn
         if isinstance(learn, Descent):
-            steps = descend(learn, _descent_inputs(training, learn, options, saved, stages))
+            steps = descend(learn, _descent_inputs(training, learn, options, saved, progress))
         else:
-            steps = learn(_learning_inputs(training, options, saved, stages))
-        while True:
+            steps = learn(_learning_inputs(training, options, saved, progress))
+        while True:  # a for loop would lose the generator's return value
             try:
                 step = next(steps)
             except StopIteration as end:
@@ -315,7 +343,7 @@ def _steps(
         raise
     except Exception as error:
         raise InputError(
-            f"{name} raised {one_line(error, 160)}; mend the recipe or its data"
+            f"{name} raised {one_line(error, 160)}; fix the recipe or its data"
         ) from error
     if not isinstance(learned, dict) or not all(isinstance(x, Tensor) for x in learned.values()):
         raise InputError(f"{name} returned a {type(learned).__name__}; expected a state dict")
@@ -323,14 +351,14 @@ def _steps(
 
 
 def _learning_inputs(
-    training: Training, options: RunOptions, saved: Mapping[str, Tensor], stages: TrainingProgress
+    training: Training, options: RunOptions, saved: Mapping[str, Tensor], progress: TrainingProgress
 ) -> LearningInputs:
-    """What a recipe of its own is given."""
+    """The inputs of a recipe that is a function; `saved` has the shapes of a step's state."""
     start = training.start
     return LearningInputs(
         method=training.method,
         scale=training.scale,
-        images=luma_of(pictures_of(training, stages)),
+        images=luma_of(pictures_of(training, progress)),
         settings=training.recipe.settings,
         start=start.state(training.scale, Progress()) if start else {},
         saved=saved,
@@ -344,12 +372,12 @@ def _descent_inputs(
     descent: Descent,
     options: RunOptions,
     saved: Mapping[str, Tensor],
-    stages: TrainingProgress,
+    progress: TrainingProgress,
 ) -> DescentInputs:
-    """What gradient descent is given.
+    """The inputs of gradient descent; `saved` has the shapes of a step's state.
 
     Raises:
-        InputError: the weights to start from do not fit.
+        InputError: the start weights do not fit the method, or an image cannot be used.
     """
     recipe, start, validation = training.recipe, training.start, options.validation
     for term in losses.parse(descent.loss):
@@ -365,7 +393,7 @@ def _descent_inputs(
     return DescentInputs(
         method=training.method,
         scale=training.scale,
-        pictures=pictures_of(training, stages),
+        pictures=pictures_of(training, progress),
         network=module.to(options.device),
         device=options.device,
         seed=training.seed,
@@ -384,10 +412,10 @@ def _descent_inputs(
 
 
 def _fetch_features(name: str) -> None:
-    """Have a feature network on this machine.
+    """Download a feature network if this machine does not have the file.
 
     Raises:
-        FetchError: it cannot be had; what could stand in for it.
+        FetchError: the file cannot be downloaded; the message names a stand-in.
     """
     found = features.parse(name)
     try:
@@ -400,25 +428,25 @@ def _fetch_features(name: str) -> None:
 def _fitted(
     training: Training, learned: Mapping[str, Tensor], target: Path
 ) -> Mapping[str, Tensor]:
-    """The state dict of the method's module with these weights in it.
+    """The learned weights as a state dict of the method's module, with the module's shapes.
 
     Raises:
-        InputError: they do not fit, or are not finite.
+        InputError: the learned weights do not fit the module, or are not finite.
     """
     module = weights.fresh(training.method, training.scale)
     try:
         weight_file.load_strictly(module, learned, target, training.method.name)
     except InputError as error:
-        raise InputError(f"{error} or written; mend the recipe or its data") from error
+        raise InputError(f"{error} or written; fix the recipe or its data") from error
     state: Mapping[str, Tensor] = module.state_dict()
     return state
 
 
 @contextlib.contextmanager
 def _asked_to_stop() -> Iterator[threading.Event]:
-    """While open, Ctrl-C sets the event, so that the step at work ends; a second one interrupts.
+    """While open, Ctrl-C sets the event, so that the current step can end; a second one interrupts.
 
-    A step that is cut off may have changed its state already, and cannot be kept.
+    An interrupted step may have changed part of the state, and so could not be saved.
     """
     asked = threading.Event()
 
@@ -426,7 +454,7 @@ def _asked_to_stop() -> Iterator[threading.Event]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        # not print: the handler may have interrupted one
+        # Not print: the signal may have interrupted a print, which must not be entered again.
         os.write(2, b"\nStopping when this step is done; Ctrl-C again stops at once.\n")
 
     if threading.current_thread() is not threading.main_thread():

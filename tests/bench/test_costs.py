@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -29,6 +30,7 @@ from bench.graph.counting import SOLVES, UnknownOperatorError, per_layer
 from bench.graph.field import Field, field
 from bench.graph.roofline import Ceilings
 from bench.graph.trace import Graph, bytes_per_pixel, trace, trace_method
+from bench.inference import Inference
 from bench.protocol import load
 from zoo.anchored import OrthogonalMatchingPursuit, Regression
 from zoo.ensemble import SelfEnsemble
@@ -1099,6 +1101,17 @@ def test_seconds_are_the_median_with_its_spread(monkeypatch: pytest.MonkeyPatch)
     assert (cost.value, cost.spread) == (3.0, 2.0)
     assert cost.note.startswith("1281x720 output, median of 5")
     assert calls == [(1, 240, math.ceil(1280 / 3))] * 6
+
+
+def test_seconds_are_of_one_image_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(seconds, "forward", lambda *_: clock.work())
+    monkeypatch.setattr(seconds, "ceilings", lambda *_: Ceilings(1.0, 1.0))
+    four = replace(subject("srcnn-9-1-5", 3, repetitions=5), inference=Inference(batch=4))
+    found = seconds.measure(four)
+    assert (found["seconds"].value, found["seconds"].spread) == (0.75, 0.5)
+    assert (found["seconds_p10"].value, found["seconds_p90"].value) == (0.35, 1.15)
 
 
 def test_unknown_cost_suggests_the_nearest() -> None:

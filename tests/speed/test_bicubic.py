@@ -20,8 +20,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import zoo
+from bench import datasets, measure, metrics, plan, protocol
 from bench.cli.main import keep_freed_memory
-from bench import datasets, machine, measure, metrics, plan, protocol
 from bench.progress import Progress
 
 SETS = ("set5", "set14", "b100")

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 import zoo
+from bench import datasets, images, protocol, published
 from bench.cli.main import keep_freed_memory
-from bench import datasets, images, machine, protocol, published
 from bench.evaluate import hr_and_lr, interpolate
 from bench.files import weights
 from bench.progress import Progress

@@ -25,8 +25,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 import zoo
+from bench import datasets, measure, plan, protocol
 from bench.cli.main import keep_freed_memory
-from bench import datasets, machine, measure, plan, protocol
 from bench.evaluate import hr_and_lr
 from bench.files import weights
 from bench.inference import DEFAULT, Inference

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 import zoo
 from bench.cli.main import keep_freed_memory
-from bench import machine
 from bench.files import weights
 from bench.graph import roofline
 from bench.inference import DEFAULT

@@ -165,3 +165,29 @@ def test_it_works_where_the_image_is(device: str) -> None:
     ours = imresize(image.to(device), 3)
     assert ours.device.type == device
     torch.testing.assert_close(ours.cpu(), imresize(image, 3))
+
+
+@pytest.mark.parametrize(
+    ("size", "first"),
+    [
+        ((30, 15), (45, 15)),  # columns shrink by more: they come first
+        ((15, 30), (15, 45)),
+        ((15, 15), (15, 45)),  # equal factors: rows first
+        ((90, 60), (45, 60)),  # columns grow by less
+    ],
+)
+def test_passes_run_in_the_order_of_matlab_which_rounding_shows(
+    size: tuple[int, int], first: tuple[int, int]
+) -> None:
+    """MATLAB sorts the dimensions by their factor, the smallest first."""
+    pixels = np.random.default_rng(3).integers(0, 256, (1, 45, 45))
+    x = torch.from_numpy(pixels).to(torch.float64)
+    other = (size[0], 45) if first[0] == 45 else (45, size[1])
+
+    def by_way_of(between: tuple[int, int]) -> torch.Tensor:
+        once = imresize(x, size=between, rounding="each pass")
+        return imresize(once, size=size, rounding="each pass")
+
+    found = imresize(x, size=size, rounding="each pass")
+    assert torch.equal(found, by_way_of(first))
+    assert not torch.equal(found, by_way_of(other))
