@@ -1,6 +1,6 @@
-"""Imports point one way: every package and every door of `bench` may import only what stands before it.
+"""Imports point one way: a package, or a room of `bench`, may import only what stands before it.
 
-Doors are the files directly under `bench/`; wings and registries are its folders.
+Rooms are the files directly under `bench/` (the doors) and its folders (wings and registries).
 """
 
 from __future__ import annotations

@@ -88,13 +88,13 @@ def bare(
     method: Method, descent: Descent, scale: int, precision: str, pictures: list[Picture]
 ) -> Iterator[None]:
     """Forward, backward and optimizer on the first batch, again and again."""
-    layout = layout(DEFAULT, CPU)
-    network: nn.Module = weights.fresh(method, scale).to(memory_format=layout)  # type: ignore[call-overload]
+    lies = layout(DEFAULT, CPU)
+    network: nn.Module = weights.fresh(method, scale).to(memory_format=lies)  # type: ignore[call-overload]
     network.train()
     batch = Feed(pictures, method, descent, scale, 0, CPU).batch(0, slice(0, descent.batch))
     objective = losses.Objective(network, losses.parse(descent.loss), descent.border, None, CPU)
     trainer, _ = optimisation.optimizer(network, descent, descent.rate)
-    x: Tensor = batch.x.contiguous(memory_format=layout)
+    x: Tensor = batch.x.contiguous(memory_format=lies)
     while True:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             loss, _ = objective(x, batch.hr)

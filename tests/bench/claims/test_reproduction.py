@@ -33,10 +33,17 @@ def _verdicts(tables: list[PaperTable], out: Path) -> pd.DataFrame:
     return verdicts.all_tables(tables, measured, reproduction.why_not)
 
 
+def _on_images(tables: list[PaperTable], out: Path) -> pd.DataFrame:
+    """The verdicts, no cost measured: these tables claim none but times of other machines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs, "names", list)
+        return _verdicts(tables, out)
+
+
 @pytest.fixture(scope="module")
 def srcnn(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     tables = [published.load(name) for name in ("srcnn2014_set5", "srcnn2014_set14")]
-    return _verdicts(tables, tmp_path_factory.mktemp("srcnn"))
+    return _on_images(tables, tmp_path_factory.mktemp("srcnn"))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +52,7 @@ def edsr(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame
         _offline(patch)  # Urban100 is at its origin only
         table = published.load("edsr2017_table3")
         fast = [claim for claim in table.claims if claim.result.method != "vdsr"]
-        return _verdicts([replace(table, claims=tuple(fast))], tmp_path_factory.mktemp("edsr"))
+        return _on_images([replace(table, claims=tuple(fast))], tmp_path_factory.mktemp("edsr"))
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +64,7 @@ def vdsr(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame
         for claim in table.claims
         if claim.result.method == "vdsr" and claim.result.dataset in ("set5", "set14")
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(costs, "names", list)
-        return _verdicts([replace(table, claims=tuple(chosen))], tmp_path_factory.mktemp("vdsr"))
+    return _on_images([replace(table, claims=tuple(chosen))], tmp_path_factory.mktemp("vdsr"))
 
 
 def _offline(patch: pytest.MonkeyPatch) -> None:

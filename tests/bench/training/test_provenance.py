@@ -71,9 +71,8 @@ def visible(page: Path) -> str:
 
 
 def trainings(page: Path) -> str:
-    """The visible text of the page's section on training."""
-    text = visible(page)
-    return text[text.rindex("Weights that sisrbench train learned") : text.rindex("Environment")]
+    """The page's section on training."""
+    return page.read_text().partition('<section id="training"')[2].partition("</section>")[0]
 
 
 def recipe(name: str, citation: str, updates: int) -> Recipe:
