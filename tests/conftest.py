@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    # Each worker of pytest-xdist has its share of the cores: threads that wait for each other's
+    # core make small tests ten times as slow. Read by torch when it is imported, also by children.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

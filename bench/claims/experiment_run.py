@@ -1,4 +1,4 @@
-"""Trials: an experiment's arms trained from every seed, measured, and held to what is claimed."""
+"""Runs of experiments: train every arm from every seed, measure the arms, and judge the claims."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import zoo
 from bench import datasets, metrics, plan
 from bench import protocol as protocols
 from bench.claims import verdicts
-from bench.experiments import Arm, Comparison, Experiment
+from bench.experiments import Arm, ArmComparison, Experiment
 from bench.files import weights
 from bench.inference import DEFAULT
 from bench.plan import AccuracyRequest, Unit
@@ -29,7 +29,7 @@ from zoo.recipe import Descent
 
 @dataclass(frozen=True, kw_only=True)
 class ArmWeights:
-    """The weights of one arm and seed."""
+    """The file of weights for an arm and a seed."""
 
     arm: Arm
     seed: int
@@ -37,11 +37,11 @@ class ArmWeights:
 
 
 def refuse_untrainable(experiment: Experiment) -> None:
-    """Refuse what cannot be trained or measured, before anything is.
+    """Refuse an experiment that cannot be trained or measured, before the first training.
 
     Raises:
-        InputError: a method, scale, recipe, choice, dataset, protocol or quantity that there is
-            not, or a start that a recipe does not take.
+        InputError: a method, scale, recipe, choice, dataset, protocol or quantity does not exist,
+            or a recipe cannot start from the weights of the arm's `start`.
     """
     rules = protocols.load(experiment.protocol)
     for name in (*experiment.data, experiment.dataset):
@@ -53,7 +53,7 @@ def refuse_untrainable(experiment: Experiment) -> None:
             weights.resolve(method, weights.NONE, experiment.scale_of(arm))
             recipe = _recipe(arm)
             if tag or method.wrap is not None:
-                raise InputError(f"{arm.method} names weights or an ensemble; give the method")
+                raise InputError(f"{arm.method} names weights or an ensemble; give the method only")
             if not arm.start:
                 recipes.start_of(method, recipe, "", experiment.scale_of(arm))
             else:
@@ -67,38 +67,42 @@ def refuse_untrainable(experiment: Experiment) -> None:
         if channel != rules.channel:
             raise InputError(
                 f"experiment {experiment.name} claims {claim.quantity}, but protocol {rules.name} "
-                f"measures {metric}_{rules.channel}; claim that, or take another protocol"
+                f"measures {metric}_{rules.channel}; claim this quantity, or take another protocol"
             )
 
 
 def _recipe(arm: Arm) -> Recipe:
-    """The arm's recipe, its choices made."""
+    """The recipe of an arm, with the changes that the arm makes."""
     method, _ = zoo.load(arm.method)
     return recipes.changed(recipes.recipe_of(method, arm.recipe), arm.changes, with_lr=False)
 
 
 def _check_start(experiment: Experiment, arm: Arm, recipe: Recipe) -> None:
-    """Refuse a start from weights that the recipe does not take, before there are any.
+    """Refuse an arm's `start` that the recipe does not accept, before any weights are trained.
 
     Raises:
-        InputError: they are of another method or scale, or the recipe learns everything.
+        InputError: the recipe starts from another method or scale, or does not start from weights.
     """
     other = experiment.arm(arm.start)
     given = (zoo.split(other.method)[0], experiment.scale_of(other))
     wanted = (recipe.starts_from, recipe.starts_at or experiment.scale_of(arm))
     if given != wanted:
-        takes = f"takes those of {wanted[0]} x{wanted[1]}" if wanted[0] else "learns everything"
+        takes = f"takes weights of {wanted[0]} x{wanted[1]}" if wanted[0] else "takes no weights"
         raise InputError(
-            f"it starts from weights of {given[0]} x{given[1]}, but recipe {recipe.name} {takes}; "
-            "mend `start`"
+            f"the arm starts from weights of {given[0]} x{given[1]}, but recipe {recipe.name} {takes}; "
+            "fix `start`"
         )
 
 
 def train_arms(experiment: Experiment, options: session.RunOptions) -> list[ArmWeights]:
-    """Train every arm from every seed, or take what is trained already, below `options.out`.
+    """The weights of every arm and seed, trained below `options.out` unless trained already.
+
+    Args:
+        experiment: the arms, the training data and the number of seeds.
+        options: folder, device and checkpoints of the trainings.
 
     Raises:
-        InputError: an arm that cannot be trained.
+        InputError: an arm cannot be trained.
     """
     refuse_untrainable(experiment)
     progress, found = Progress(), []
@@ -109,7 +113,7 @@ def train_arms(experiment: Experiment, options: session.RunOptions) -> list[ArmW
         every=0,
     )
     for seed in range(experiment.seeds):
-        paths: dict[str, Path] = {}
+        paths: dict[str, Path] = {}  # an arm may start from an arm listed before
         for arm in experiment.arms:
             method, _ = zoo.load(arm.method)
             recipe, scale = _recipe(arm), experiment.scale_of(arm)
@@ -130,7 +134,7 @@ def train_arms(experiment: Experiment, options: session.RunOptions) -> list[ArmW
             TrainingProgress().say(f"{experiment.name}: {arm.name}, seed {seed}")
             place = options.out / "trained" / experiment.name / f"{arm.name}.seed{seed}"
             outcome = session.train(training, replace(options, out=place, validation=validation))
-            # under a name of its own, by which the Results of each arm and seed are told apart
+            # Results name weights by the file's name, so each arm and seed needs another name.
             paths[arm.name] = place.parent / f"{experiment.name}.{place.name}.safetensors"
             shutil.copyfile(outcome.path, paths[arm.name])
             found.append(ArmWeights(arm=arm, seed=seed, path=paths[arm.name]))
@@ -140,7 +144,7 @@ def train_arms(experiment: Experiment, options: session.RunOptions) -> list[ArmW
 def units_of(
     experiment: Experiment, trained: Iterable[ArmWeights], options: session.RunOptions
 ) -> list[Unit]:
-    """What measures the arms at the experiment's scale: the usual metrics, and those of claims."""
+    """Units for all arms of the experiment's scale: the default metrics and the claimed metrics."""
     progress = Progress()
     dataset = datasets.load(experiment.dataset, progress)
     rules = protocols.load(experiment.protocol)
@@ -161,18 +165,25 @@ def units_of(
 def findings(
     experiment: Experiment, trained: Sequence[ArmWeights], measured: Iterable[Result]
 ) -> pd.DataFrame:
-    """A row a claim, of `VERDICT_COLUMNS`: it holds where it does from every seed.
+    """Verdicts on an experiment: a row for each claim, with `VERDICT_COLUMNS`.
 
-    `measured` is the mean difference over seeds, `tolerance` its standard deviation.
+    A claim is reproduced if the claim holds for every seed. In the returned rows, `measured` is the
+    mean difference over seeds and `tolerance` is the standard deviation.
+
+    Args:
+        experiment: the claims.
+        trained: the weights of every arm and seed.
+        measured: Results of these weights.
 
     Raises:
-        InputError: what a claim is about was not measured.
+        InputError: a claimed quantity was not measured for an arm and a seed.
     """
     table = _measured(trained, measured)
     rows = []
     for claim in experiment.claims:
         differences = _differences(claim, trained, table)
         mean = statistics.fmean(differences)
+        # A single seed has no standard deviation.
         spread = statistics.stdev(differences) if len(differences) > 1 else math.nan
         holds = all(difference > claim.above for difference in differences)
         unit = metrics.quantities()[claim.quantity].unit
@@ -194,7 +205,7 @@ def findings(
                 protocol=experiment.protocol,
                 quantity=claim.quantity,
                 unit=unit,
-                printed=f"> {claim.above:.3f}",  # as many digits as a difference is shown with
+                printed=f"> {claim.above:.3f}",  # three digits, as in the differences by seed
                 claimed=claim.above,
                 measured=mean,
                 difference=mean - claim.above,
@@ -207,7 +218,7 @@ def findings(
 
 
 def _measured(trained: Iterable[ArmWeights], measured: Iterable[Result]) -> pd.DataFrame:
-    """The averages over images: dataset, arm, seed, quantity, value."""
+    """The averages over images, with columns dataset, arm, seed, quantity, value."""
     known = {one.path.name: (one.arm.name, one.seed) for one in trained}
     rows = [
         (found.dataset, *known[found.weights], found.quantity, found.value)
@@ -218,9 +229,13 @@ def _measured(trained: Iterable[ArmWeights], measured: Iterable[Result]) -> pd.D
 
 
 def _differences(
-    claim: Comparison, trained: Iterable[ArmWeights], table: pd.DataFrame
+    claim: ArmComparison, trained: Iterable[ArmWeights], table: pd.DataFrame
 ) -> list[float]:
-    """Left less right, by seed."""
+    """The left arm's value minus the right arm's value, for each seed in order.
+
+    Raises:
+        InputError: a value was not measured.
+    """
     rows = table[table["quantity"] == claim.quantity]
     values = rows.set_index(["arm", "seed"])["value"].to_dict()
     found = []
@@ -232,13 +247,14 @@ def _differences(
     return found
 
 
-def budget(experiment: Experiment, claim: Comparison) -> str:
-    """How many updates the arms of a claim were given, in words; '' of what counts none."""
+def budget(experiment: Experiment, claim: ArmComparison) -> str:
+    """The number of updates of both arms of a claim, in words; '' if recipes count no updates."""
     sides = [experiment.arm(name) for name in (claim.left, claim.right)]
     return ", ".join(filter(None, (_updates(experiment, arm) for arm in sides)))
 
 
 def _updates(experiment: Experiment, arm: Arm) -> str:
+    """The number of updates of an arm and of the arms before, in words."""
     learn = _recipe(arm).learn
     own = f"{learn.updates} updates of {arm.name}" if isinstance(learn, Descent) else ""
     before = _updates(experiment, experiment.arm(arm.start)) if arm.start else ""
@@ -248,6 +264,6 @@ def _updates(experiment: Experiment, arm: Arm) -> str:
 def averages(
     experiment: Experiment, trained: Sequence[ArmWeights], measured: Iterable[Result]
 ) -> pd.DataFrame:
-    """By arm and quantity: mean, standard deviation, seeds."""
+    """A row for each arm and quantity, with columns arm, quantity, mean, std, count (of seeds)."""
     grouped = _measured(trained, measured).groupby(["arm", "quantity"], sort=False)["value"]
     return grouped.agg(["mean", "std", "count"]).reset_index()

@@ -37,7 +37,7 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ArmComparison:
     """The claim that the arm `left` ends higher than the arm `right`."""
 
     left: str
@@ -64,7 +64,7 @@ class Experiment:
     data: tuple[str, ...]
     seeds: int
     arms: tuple[Arm, ...]
-    claims: tuple[Comparison, ...]
+    claims: tuple[ArmComparison, ...]
 
     def arm(self, name: str) -> Arm:
         """The arm with this name, which must exist."""
@@ -98,7 +98,7 @@ def load(name: str) -> Experiment:
         "name": name,
         "arms": tuple(_filled(Arm, "arm", arm, path) for arm in _tables(written, "arm", path)),
         "claims": tuple(
-            _filled(Comparison, "claim", claim, path) for claim in _tables(written, "claim", path)
+            _filled(ArmComparison, "claim", claim, path) for claim in _tables(written, "claim", path)
         ),
     }
     clash = [key for key in own if key in written]

@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class Validation:
 
 # Learning
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class LearnedWeights:
     """The file of the learned weights."""
 
     path: Path
@@ -158,7 +159,7 @@ class RunOptions:
     processes: Processes = field(default_factory=Processes)
 
 
-def train(training: Training, options: RunOptions) -> Outcome:
+def train(training: Training, options: RunOptions) -> LearnedWeights:
     """Learn the weights, or continue to learn them, and write `out/NAME.safetensors`.
 
     More files are written to the same folder:
@@ -178,14 +179,14 @@ def train(training: Training, options: RunOptions) -> Outcome:
     # The first process alone reads, and deletes leftovers: the others get its result.
     past, saved = options.processes.first(lambda: _found(training, options, progress))
     if past is None:
-        return Outcome(path=options.out / f"{training.name}.safetensors", computed=False)
+        return LearnedWeights(path=options.out / f"{training.name}.safetensors", computed=False)
     record = _History(past)
     steps = _steps(training, options, saved, progress)
     if not options.processes.is_first:
         for _ in steps:  # the first process alone shows progress and writes files
             pass
         options.processes.wait()
-        return Outcome(path=options.out / f"{training.name}.safetensors", computed=True)
+        return LearnedWeights(path=options.out / f"{training.name}.safetensors", computed=True)
     try:
         learned = _learn(training, steps, record, progress, options)
     except KeyboardInterrupt:
@@ -197,7 +198,7 @@ def train(training: Training, options: RunOptions) -> Outcome:
     write_whole({files.weights: tensor_file.file_of(state, _provenance(training, record, options))})
     files.checkpoint.unlink(missing_ok=True)
     options.processes.wait()
-    return Outcome(path=files.weights, computed=True)
+    return LearnedWeights(path=files.weights, computed=True)
 
 
 class _Files:
@@ -288,11 +289,8 @@ def _learn(
         _asked_to_stop() as stop,
         progress.work(),
     ):
-        while True:  # a for loop would lose the generator's return value
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                return dict(end.value)
+        recorded = _Recorded(steps)
+        for step in recorded:
             progress.show(step.stage, step.done, step.total, step.note)
             if step.remark:
                 progress.say(step.remark)
@@ -309,6 +307,18 @@ def _learn(
                 written = time.monotonic()
             if stop.is_set():  # only now, because the checkpoint had to be written first
                 raise KeyboardInterrupt
+    return dict(recorded.returned)
+
+
+class _Recorded:
+    """A generator's steps, and the value that it returned when they are over."""
+
+    def __init__(self, steps: Generator[Step, None, Any]) -> None:
+        self._steps = steps
+        self.returned: Any = None
+
+    def __iter__(self) -> Iterator[Step]:
+        self.returned = yield from self._steps
 
 
 def _steps(
@@ -328,17 +338,14 @@ def _steps(
             steps = descend(learn, _descent_inputs(training, learn, options, saved, progress))
         else:
             steps = learn(_learning_inputs(training, options, saved, progress))
-        while True:  # a for loop would lose the generator's return value
-            try:
-                step = next(steps)
-            except StopIteration as end:
-                learned = end.value
-                break
+        recorded = _Recorded(steps)
+        for step in recorded:
             if not isinstance(step, Step):
                 raise InputError(f"{name} yielded a {type(step).__name__}; expected a Step")
             if not all(isinstance(x, Tensor) for x in step.state.values()):
                 raise InputError(f"{name} keeps more than tensors in a step's state; keep tensors")
             yield step
+        learned = recorded.returned
     except InputError:
         raise
     except Exception as error:

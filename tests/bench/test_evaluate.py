@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import zoo
 from bench import datasets, metrics
-from bench.evaluate import compare, evaluate, hr_and_lr, interpolate, super_resolve
+from bench.evaluate import compare_images, evaluate, hr_and_lr, interpolate, super_resolve
 from bench.files import weights
 from bench.measure import measure
 from bench.plan import AccuracyRequest, accuracy_units
@@ -249,8 +249,8 @@ def test_sr_is_rounded_half_up_and_clipped_before_it_is_compared(name: str) -> N
     hr = torch.full((3, 40, 40), 100.0).double()
     hr[:, ::2], hr[:, 1::4] = 255, 0
     off = torch.where(hr == 255, 20.0, torch.where(hr == 0, -20.0, -0.5))
-    (same,) = compare(hr + off, hr, 2, load(name), PSNR).values()
-    (differs,) = compare(hr + off - 0.01, hr, 2, load(name), PSNR).values()
+    (same,) = compare_images(hr + off, hr, 2, load(name), PSNR).values()
+    (differs,) = compare_images(hr + off - 0.01, hr, 2, load(name), PSNR).values()
     assert same == math.inf
     assert differs < 60
 

@@ -179,7 +179,7 @@ PAIR = GOOD.replace('method = "srcnn-9-1-5"\nrecipe = "sisrbench"', "ARM", 1).re
         (
             'method = "vdsr"\nrecipe = "short"',
             'method = "srgan"\nrecipe = "cvpr2017-mse"',
-            "it starts from weights of vdsr x2, but recipe cvpr2017-mse takes those of srresnet x2",
+            "starts from weights of vdsr x2, but recipe cvpr2017-mse takes weights of srresnet x2",
         ),
         (
             'method = "srresnet"\nrecipe = "short"\nscale = 4',
@@ -198,7 +198,7 @@ def test_a_start_of_another_scale_is_refused(folder: Path) -> None:
     text = PAIR.replace("ARM", 'method = "edsr-baseline"\nrecipe = "short"')
     text = text.replace("scale = 2", "scale = 4", 1)
     text = text.replace("OTHER", 'method = "edsr-baseline"\nrecipe = "short-from-x2"')
-    assert "from weights of edsr-baseline x4, but recipe short-from-x2 takes those of" in refused(
+    assert "weights of edsr-baseline x4, but recipe short-from-x2 takes weights of" in refused(
         folder, text
     )
 

@@ -102,7 +102,7 @@ def results() -> pd.DataFrame:
             quantity="psnr_y",
             value=math.nan,
             unit="dB",
-            note="no dictionary was published",
+            note="not measured: no dictionary was published",
         )
     )
     return result_table(*rows)

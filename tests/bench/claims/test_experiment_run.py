@@ -20,7 +20,7 @@ from bench import experiments, published
 from bench.claims import experiment_run
 from bench.claims.experiment_run import ArmWeights
 from bench.cli import main as cli
-from bench.experiments import Arm, Comparison, Experiment
+from bench.experiments import Arm, ArmComparison, Experiment
 from bench.files import weights
 from bench.result import Result
 from zoo.errors import InputError
@@ -282,12 +282,12 @@ EXPERIMENT = Experiment(
         Arm(name="a", method="vdsr", recipe="short", changes={"updates": "7"}),
         Arm(name="b", method="vdsr", recipe="short", changes={"updates": "9"}),
     ),
-    claims=(Comparison(left="a", right="b", text="a is better", quantity="psnr_y"),),
+    claims=(ArmComparison(left="a", right="b", text="a is better", quantity="psnr_y"),),
 )
 
 
 def made(above: float = 0.0) -> Experiment:
-    claim = Comparison(left="a", right="b", text="a is better", quantity="psnr_y", above=above)
+    claim = ArmComparison(left="a", right="b", text="a is better", quantity="psnr_y", above=above)
     return Experiment(**{**vars(EXPERIMENT), "claims": (claim,)})
 
 

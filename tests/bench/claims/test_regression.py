@@ -90,7 +90,7 @@ def test_a_time_is_one_of_its_way_to_run() -> None:
     ("text", "message"),
     [
         ("a,b\n1,2\n", "is no results.csv"),
-        ("", "it has no rows"),
+        ("", "no rows"),
         (result.to_csv([PSNR]).replace("36.5", "nan"), "nan is no value"),
         (result.to_csv([PSNR]).replace("36.5", "high"), "is no results.csv .*'high'"),
     ],

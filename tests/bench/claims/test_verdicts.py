@@ -26,9 +26,7 @@ BASE = Result(
 )
 
 
-def claim(
-    printed: str = "33.66", operation: str = "", other: str = "", **changes: Any
-) -> Claim:
+def claim(printed: str = "33.66", operation: str = "", other: str = "", **changes: Any) -> Claim:
     values = {"value": float(printed), "spread": published.half_digit(printed)} | changes
     return Claim(replace(BASE, **values), printed, operation, other)
 
@@ -65,7 +63,7 @@ def test_a_claim_without_a_measurement_says_why() -> None:
 
 def test_what_could_not_be_measured_gives_its_own_reason() -> None:
     failed = replace(BASE, value=None, note="not measured: operator x is unknown")
-    assert verdict(claim(), failed) == ("not measured", "not measured: operator x is unknown")
+    assert verdict(claim(), failed) == ("not measured", "operator x is unknown")
 
 
 @pytest.mark.parametrize(

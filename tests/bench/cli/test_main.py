@@ -241,7 +241,7 @@ def test_a_finished_job_computes_nothing_and_says_so(
     capsys.readouterr()
     assert run(*command) == 0
     count = 1 + len(costs.names())
-    assert f"Nothing to compute: all {count} units are stored." in capsys.readouterr().err
+    assert f"Nothing to compute: all {count} measurements are stored." in capsys.readouterr().err
     assert (tmp_path / "o" / "results.csv").read_bytes() == before
 
 
@@ -494,7 +494,7 @@ def test_a_metric_that_gives_nan_is_named(
 ) -> None:
     monkeypatch.setattr("bench.metrics.psnr.measure", lambda sr, hr, protocol: float("nan"))
     line = refused(capsys, "run", "-m", "bicubic", "-d", photos, "-s", 2, "--out", tmp_path / "o")
-    assert "psnr_y of bicubic x2 photos, gray, is NaN; mend the metric" in line
+    assert "psnr_y of bicubic x2 photos, gray, is NaN; fix the metric" in line
 
 
 def test_identical_images_are_infinitely_good_and_not_nan(tmp_path: Path) -> None:
