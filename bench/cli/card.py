@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
 import click
@@ -13,11 +14,13 @@ from rich.table import Table
 from torch import nn
 
 from bench.cli.tables import console
+from bench.costs import OUTPUT_720P
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
 from bench.files.weights import remote
-from bench.graph import counting
-from bench.graph.trace import per_pixel, trace_growing
+from bench.graph import counting, growth
+from bench.graph.counting import Layer
+from bench.graph.growth import Size
 from bench.published import Claim, PaperTable
 from bench.training import provenance
 from zoo.errors import InputError
@@ -117,21 +120,33 @@ def _print_descent(descent: Descent) -> None:
 
 
 def print_layers(method: Method, module: nn.Module, scale: int) -> None:
-    """A line a layer that multiplies: its weight, and of an LR pixel its output and multiplies."""
+    """A line for each layer that multiplies: its weight, output and multiplies.
+
+    They are given for each LR pixel, or, if any depends on the image's size, for LR of a 1280x720
+    output.
+    """
+    rows, columns = (math.ceil(side / scale) for side in OUTPUT_720P)
     try:
-        graphs = trace_growing(method, module, scale)
-        counting.refuse_unknown(graphs[0])
+        grown = growth.of_method(method, module, scale, (rows, columns))
+        for graph in grown.graphs.values():
+            counting.refuse_unknown(graph)
+        sizes = {size: counting.per_layer(graph) for size, graph in grown.graphs.items()}
+        found = _layers_per_pixel(sizes)
+        of = "one LR pixel"
+        if found is None:
+            stated = grown.graph(grown.stated)
+            found = [
+                (x, float(x.multiplies), float(x.elements)) for x in counting.per_layer(stated)
+            ]
+            of = grown.stated_in_words
     except InputError as error:
         click.echo(f"\n  layers: {error}")
         return
-    found = list(zip(*map(counting.per_layer, graphs), strict=True))
-    each = [per_pixel(layer.multiplies for layer in sizes) for sizes in found]
-    total = sum(each)
-    table = Table(title=f"layers at x{scale}", box=box.SIMPLE, title_justify="left")
-    for column in ("layer", "kind", "weight", "output of one LR pixel", "M per LR px", "share"):
+    total = sum(multiplies for _, multiplies, _ in found)
+    table = Table(title=f"layers at x{scale}, of {of}", box=box.SIMPLE, title_justify="left")
+    for column in ("layer", "kind", "weight", "output", "M multiplies", "share"):
         table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
-    for sizes, count in zip(found, each, strict=True):
-        layer, elements = sizes[0], per_pixel(layer.elements for layer in sizes)
+    for layer, multiplies, elements in found:
         channels = layer.output[1 if "convolution" in layer.kind else -1]
         calls = f" x{layer.calls}" if layer.calls > 1 else ""
         table.add_row(
@@ -139,11 +154,33 @@ def print_layers(method: Method, module: nn.Module, scale: int) -> None:
             layer.kind + calls,
             "x".join(map(str, layer.weight)) or "-",
             f"{channels} x {elements / layer.calls / channels:g}",
-            f"{count / 1e6:.6f}",
-            f"{count / total:.1%}" if total else "",
+            f"{multiplies / 1e6:.6f}",
+            f"{multiplies / total:.1%}" if total else "",
         )
     table.add_row("all", "", "", "", f"{total / 1e6:.6f}", "")
     console().print(table)
+
+
+def _layers_per_pixel(
+    sizes: Mapping[Size, Sequence[Layer]],
+) -> list[tuple[Layer, float, float]] | None:
+    """Layers with their multiplies and output elements for each LR pixel.
+
+    None if the sizes have other layers, or one whose work depends on the size.
+    """
+    if len({len(layers) for layers in sizes.values()}) > 1:
+        return None
+    found = []
+    for place, layer in enumerate(next(iter(sizes.values()))):
+        same = {(x.path, x.kind) for layers in sizes.values() for x in layers[place : place + 1]}
+        multiplies, elements = (
+            growth.per_pixel({size: getattr(layers[place], name) for size, layers in sizes.items()})
+            for name in ("multiplies", "elements")
+        )
+        if len(same) > 1 or multiplies is None or elements is None:
+            return None
+        found.append((layer, multiplies, elements))
+    return found
 
 
 def print_claims(method: Method, tables: Iterable[PaperTable]) -> None:

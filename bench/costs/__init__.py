@@ -6,6 +6,7 @@ says nothing about quality and depends on no images.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,11 +16,17 @@ from bench.files import registry
 from bench.inference import DEFAULT, Inference
 from bench.protocol import Protocol
 from bench.result import Quantity
+from zoo.errors import InputError
 from zoo.method import Method
 
 if TYPE_CHECKING:  # listing the costs does not load torch
+    from collections.abc import Callable
+
     import torch
     from torch import nn
+
+    from bench.graph.growth import Growth
+    from bench.graph.trace import Graph
 
 FOLDER = Path(__file__).parent
 OUTPUT_720P = (720, 1280)
@@ -40,6 +47,12 @@ class Subject:
     inference: Inference = DEFAULT
 
     @property
+    def lr_720p(self) -> tuple[int, int]:
+        """Rows and columns of LR for a 1280x720 output: divided by the scale, rounded up."""
+        rows, columns = (math.ceil(side / self.scale) for side in OUTPUT_720P)
+        return rows, columns
+
+    @property
     def channels(self) -> int:
         """Planes of the method's input: 3 if the method works on RGB, else 1."""
         on_rgb = self.method.channels == "any" and self.protocol.degrade == "RGB"
@@ -50,10 +63,39 @@ class Subject:
 class Cost:
     """The value of a quantity."""
 
-    value: float
-    """In the unit that UNITS of the cost's file states."""
+    value: float | None
+    """In the unit that UNITS of the cost's file states; None if it has none:
+    `note` says why."""
     spread: float | None = None
     note: str = ""
+
+
+def per_pixel(grown: Growth, count: Callable[[Graph], int], unit: float, parts: int = 1) -> Cost:
+    """A count for each LR pixel, in multiples of `unit`; no value if it depends on the size.
+
+    `parts` divides it further: by the pixels of SR for each pixel of LR.
+    """
+    found = grown.per_pixel(count)
+    if found is None:
+        return Cost(None, note=grown.on_the_size(count))
+    return Cost(found / parts / unit)
+
+
+def at_720p(grown: Growth, count: Callable[[Graph], int], scale: int, unit: float) -> Cost:
+    """A count for a 1280x720 output, in multiples of `unit`.
+
+    The count per pixel is multiplied, as if the image had no borders and any scale divided it. If
+    there is none, the count is that of an LR image of 1280x720 divided by the scale, rounded up.
+    """
+    found = grown.per_pixel(count)
+    rows, columns = OUTPUT_720P
+    if found is not None:
+        return Cost(found / scale**2 * rows * columns / unit)
+    try:
+        exact = count(grown.graph(grown.stated))
+    except InputError as error:
+        return Cost(None, note=str(error))
+    return Cost(exact / unit, note=f"counted at {grown.stated_in_words}; depends on the size")
 
 
 class CostFile(Interface):

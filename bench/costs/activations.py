@@ -7,23 +7,26 @@ multiplies. A matrix product counts too, because the product is a 1x1 convolutio
 
 from __future__ import annotations
 
-from bench.costs import OUTPUT_720P, Cost, Subject
-from bench.graph.counting import PRODUCTS
-from bench.graph.trace import per_pixel, trace_growing
+from bench.costs import Cost, Subject, at_720p
+from bench.graph import growth
+from bench.graph.counting import PRODUCTS, total
+from bench.graph.trace import Operator
 
 TIMED = False
 UNITS = {"activations_720p": "M"}
 
 
+def _activations(operator: Operator) -> int:
+    return operator.out.size if operator.name in PRODUCTS else 0
+
+
 def measure(subject: Subject) -> dict[str, Cost]:
     """Elements of all these outputs, for an output image of 1280x720, as if without borders.
+
+    Where the number depends on the image's size, it is counted at that size.
 
     Raises:
         InputError: the forward pass cannot be traced.
     """
-    elements = per_pixel(
-        sum(operator.out.size for operator in graph.operators if operator.name in PRODUCTS)
-        for graph in trace_growing(subject.method, subject.module, subject.scale)
-    )
-    rows, columns = OUTPUT_720P
-    return {"activations_720p": Cost(elements * rows * columns / subject.scale**2 / 1e6)}
+    grown = growth.of_method(subject.method, subject.module, subject.scale, subject.lr_720p)
+    return {"activations_720p": at_720p(grown, total(_activations), subject.scale, 1e6)}

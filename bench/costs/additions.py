@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import math
 
-from bench.costs import Cost, Subject
-from bench.graph.counting import PRODUCTS, SOLVES, UnknownOperatorError, is_known, products
-from bench.graph.trace import Operator, per_pixel, trace_growing
+from bench.costs import Cost, Subject, per_pixel
+from bench.graph import growth
+from bench.graph.counting import PRODUCTS, SOLVES, UnknownOperatorError, is_known, products, total
+from bench.graph.trace import Operator
 
 TIMED = False
 UNITS = {"additions_per_input_px": "M"}
@@ -98,12 +99,11 @@ def additions(operator: Operator) -> int:
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """Additions for each LR pixel inside an image, in millions.
+    """Additions for each LR pixel inside an image, in millions; none if they depend on its size.
 
     Raises:
         InputError: the forward pass cannot be traced.
         UnknownOperatorError: the forward pass uses an operator that is in no table.
     """
-    graphs = trace_growing(subject.method, subject.module, subject.scale)
-    found = per_pixel(sum(map(additions, graph.operators)) for graph in graphs)
-    return {"additions_per_input_px": Cost(found / 1e6)}
+    grown = growth.of_method(subject.method, subject.module, subject.scale, subject.lr_720p)
+    return {"additions_per_input_px": per_pixel(grown, total(additions), 1e6)}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import nn
 
-from bench.costs import OUTPUT_720P, Cost, Subject
-from bench.graph.trace import trace_method
+from bench.costs import Cost, Subject
+from bench.graph import growth
 
 TIMED = False
 UNITS = {"peak_memory": "MiB"}
@@ -28,9 +26,10 @@ def measure(subject: Subject) -> dict[str, Cost]:
     Raises:
         InputError: the forward pass cannot be traced.
     """
-    rows, columns = (math.ceil(side / subject.scale) for side in OUTPUT_720P)
-    graph = trace_method(subject.method, subject.module, subject.scale, (rows, columns))
-    total = parameter_bytes(subject.module) + graph.peak_bytes
+    rows, columns = subject.lr_720p
+    grown = growth.of_method(subject.method, subject.module, subject.scale, (rows, columns))
+    peak = grown.graph((rows, columns)).peak_bytes
+    total = parameter_bytes(subject.module) + peak
     size = f"{columns * subject.scale}x{rows * subject.scale}"
     note = f"{size} output, run whole in the default way, without workspaces"
     return {"peak_memory": Cost(total / 2**20, note=note)}

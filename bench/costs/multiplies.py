@@ -13,8 +13,9 @@ The convention:
 The tables in `bench/graph/counting.py` say how each operator counts. An operator in no table raises
 an error, so no operator counts as free by default.
 
-Counts are for each pixel inside an image (`bench.graph.trace.per_pixel`). Work that a method leaves
-out at the borders does not lower the count of the other pixels. If the work depends on the image,
+Counts are for each pixel inside an image (`bench.graph.growth`). Work that a method leaves out at
+the borders does not lower the count of the other pixels. A network that pads to a window, or
+attends to all pixels, has no count per pixel: it is counted at the stated size. If the work depends on the image,
 as for sparse coding, the traced forward pass does the mean work that the method's file states.
 
 `multadds_720p` is the literature's figure for an output of 1280x720. It differs from
@@ -28,15 +29,14 @@ Network, ECCV 2018) tabulate 6.0, 5.0 and 4.6 G for FSRCNN at x2, x3 and x4. In 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
-from bench.costs import OUTPUT_720P, Cost, Subject
-from bench.graph.counting import elementwise, multadds, products, refuse_unknown
-from bench.graph.trace import SIDES, Operator, per_pixel, trace, trace_growing
-from zoo.errors import InputError
+from bench.costs import Cost, Subject, at_720p, per_pixel
+from bench.graph import growth
+from bench.graph.counting import elementwise, multadds, products, refuse_unknown, total
+from bench.graph.growth import FITTED
+from bench.graph.trace import trace
 from zoo.resample import imresize
 
 TIMED = False
@@ -48,6 +48,10 @@ UNITS = {
     "elementwise_multiplies_per_input_px": "M",
     "interpolation_multiplies_per_input_px": "M",
 }
+
+
+INTERPOLATED_SIDE = 16
+"""Side of the LR image that the protocol's interpolation is counted on: any gives the same."""
 
 
 class _Interpolation(nn.Module):
@@ -62,7 +66,10 @@ class _Interpolation(nn.Module):
 
 
 def measure(subject: Subject) -> dict[str, Cost]:
-    """The quantities of UNITS, counted on shapes alone, for each pixel inside an image.
+    """The quantities of UNITS, counted on shapes alone.
+
+    Counts per pixel are for each pixel inside an image. Where a count depends on the image's size,
+    the counts per pixel have no value, and those for a 1280x720 output are counted at that size.
 
     Raises:
         InputError: the forward pass reads values or leaves torch and so cannot be counted, or the
@@ -70,35 +77,21 @@ def measure(subject: Subject) -> dict[str, Cost]:
         UnknownOperatorError: the forward pass uses an operator that is in no table.
     """
     scale, method = subject.scale, subject.method
-    graphs = trace_growing(method, subject.module, scale)
-    for graph, side in zip(graphs, SIDES, strict=True):
+    grown = growth.of_method(method, subject.module, scale, subject.lr_720p)
+    for graph in grown.graphs.values():
         refuse_unknown(graph)
-        given = [value.shape[2:] for value in graph.outputs]
-        if given != [(scale * side, scale * side)]:
-            raise InputError(
-                f"{method.name} gave {given or 'no tensor'} for LR of {side}x{side} px; expected "
-                f"{scale * side}x{scale * side}: fix the method"
-            )
-
-    def counted(count: Callable[[Operator], int]) -> float:
-        return per_pixel(sum(map(count, graph.operators)) for graph in graphs)
-
     interpolation = 0.0
     if method.takes == "interpolated":
-        side, channels = SIDES[0], graphs[0].input.shape[1]
+        side, channels = INTERPOLATED_SIDE, grown.graphs[FITTED[0]].input.shape[1]
         lr = torch.empty(1, channels, side, side, device="meta")
         before = trace(_Interpolation(scale, method.kernel), lr)
         # `imresize` is written as weighted sums, whose multiplies are elementwise.
         interpolation = sum(map(elementwise, before.operators)) / side**2
-    per_input = counted(products)
-    per_output = per_input / scale**2
-    rows, columns = OUTPUT_720P
-    literature = counted(multadds) / scale**2 * rows * columns
     return {
-        "multiplies_per_input_px": Cost(per_input / 1e6),
-        "multiplies_per_output_px": Cost(per_output / 1e6),
-        "multiplies_720p": Cost(per_output * rows * columns / 1e9),
-        "multadds_720p": Cost(literature / 1e9),
-        "elementwise_multiplies_per_input_px": Cost(counted(elementwise) / 1e6),
+        "multiplies_per_input_px": per_pixel(grown, total(products), 1e6),
+        "multiplies_per_output_px": per_pixel(grown, total(products), 1e6, scale**2),
+        "multiplies_720p": at_720p(grown, total(products), scale, 1e9),
+        "multadds_720p": at_720p(grown, total(multadds), scale, 1e9),
+        "elementwise_multiplies_per_input_px": per_pixel(grown, total(elementwise), 1e6),
         "interpolation_multiplies_per_input_px": Cost(interpolation / 1e6),
     }

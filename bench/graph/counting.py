@@ -260,3 +260,8 @@ def per_layer(graph: Graph) -> list[Layer]:
                 )
             found[row] = layer
     return list(found.values())
+
+
+def total(count: Callable[[Operator], int]) -> Callable[[Graph], int]:
+    """A function that sums a count over all operators of a graph."""
+    return lambda graph: sum(map(count, graph.operators))

@@ -10,7 +10,7 @@ import copy
 import itertools
 import math
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,8 +26,6 @@ from zoo.method import Method
 
 SIDE = 48
 """Side of the LR image of `trace_method`, in pixels."""
-SIDES = (16, 24, 32)
-"""Sides of the LR images of `trace_growing`, in pixels; `per_pixel` needs equal distances."""
 _SELECTIONS = frozenset(("index", "index_select", "gather", "embedding"))
 """Operators that return entries of their first tensor, selected by other tensors."""
 
@@ -276,34 +274,6 @@ def trace_method(
     return trace(
         module, torch.empty(shape, dtype=computing_dtype(module), device="meta"), proxies=proxies
     )
-
-
-def trace_growing(method: Method, module: nn.Module, scale: int) -> tuple[Graph, Graph, Graph]:
-    """The graphs of a method's module for square LR images with the sides SIDES, for `per_pixel`.
-
-    Raises:
-        InputError: as `trace`.
-    """
-    first, second, third = (trace_method(method, module, scale, (n, n)) for n in SIDES)
-    return first, second, third
-
-
-def per_pixel(counts: Iterable[int]) -> float:
-    """The count for each LR pixel inside an image, away from the borders.
-
-    A count on n x n pixels is a n^2 + b n + c. Here b and c come from the borders, where some
-    methods compute less: a method that takes a patch of 5x5 pixels around each pixel computes
-    (n - 4)^2 patches. The returned value is a, by the second difference. For large images, the
-    count per pixel approaches a.
-
-    Args:
-        counts: the counts for square LR images with the sides SIDES, in order.
-
-    >>> per_pixel(7 * (n - 4) ** 2 for n in SIDES)
-    7.0
-    """
-    first, second, third = counts
-    return (first - 2 * second + third) / (2 * (SIDES[1] - SIDES[0]) ** 2)
 
 
 _SIDE = 256

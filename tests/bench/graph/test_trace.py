@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 import zoo
-from bench.graph.trace import SIDES, Graph, per_pixel, trace, trace_growing, trace_method
+from bench.graph.trace import Graph, trace, trace_method
 from zoo.errors import InputError
 
 FLOAT = 4
@@ -348,17 +348,6 @@ def test_a_method_may_be_given_another_size() -> None:
 
 
 # What is counted inside an image
-
-
-def test_a_pixel_counts_what_it_adds_inside_the_image() -> None:
-    assert per_pixel(7 * (n - 4) ** 2 + 3 * n + 11 for n in SIDES) == 7
-    assert per_pixel(n**2 for n in SIDES) == 1
-
-
-def test_growing_images_are_square_lr() -> None:
-    method, _ = zoo.load("srcnn-9-1-5")
-    graphs = trace_growing(method, method.build(3, method.settings), 3)
-    assert [graph.input.shape for graph in graphs] == [(1, 1, 3 * n, 3 * n) for n in SIDES]
 
 
 # How far a module looks, where it says so

@@ -1,0 +1,286 @@
+"""A count per pixel exists only where several sizes agree on it; else every size has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad, pixel_shuffle
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench import costs
+from bench.costs import Subject, activations, additions, multiplies
+from bench.graph import growth
+from bench.graph.counting import products, total
+from bench.graph.growth import FITTED, HELD_TO, Growth, _fit
+from bench.protocol import load
+from zoo.errors import InputError
+from zoo.method import Method
+
+SIZES = ((360, 640), (256, 256), (37, 53))
+C = 8
+
+
+@pytest.mark.parametrize("size", [(16, 16), (37, 53), (1, 1), (360, 640)])
+def test_a_fit_gives_every_count_of_its_form(size: tuple[int, int]) -> None:
+    def count(size: tuple[int, int]) -> int:
+        return 7 * (size[0] - 4) * (size[1] - 2) + 5
+
+    fit = _fit([count(each) for each in FITTED])
+    assert fit(size) == count(size)
+    assert (fit.area, fit.rows, fit.columns, fit.constant) == (7, -14, -28, 61)
+
+
+def test_a_pixel_counts_what_it_adds_inside_the_image() -> None:
+    counts = {(h, w): 7 * (h - 4) * (w - 4) + 3 * h + 11 for h, w in (*FITTED, *HELD_TO)}
+    assert growth.per_pixel(counts) == 7
+    assert growth.per_pixel(counts | {(37, 53): counts[37, 53] + 1}) is None
+    assert growth.per_pixel({size: counts[size] for size in FITTED}) is None  # held to nothing
+
+
+# Networks whose counts are no polynomial of the size
+
+
+def up(n: int, window: int) -> int:
+    """The next multiple of a window."""
+    return -(-n // window) * window
+
+
+class Windowed(nn.Module):
+    """A convolution on an image that is padded to a multiple of a window."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        h, w = x.shape[-2:]
+        x = pad(x, (0, -w % self.window, 0, -h % self.window), mode="replicate")
+        return pixel_shuffle(self.conv(x), 2)[..., : 2 * h, : 2 * w]
+
+    def hand(self, h: int, w: int) -> int:
+        return up(h, self.window) * up(w, self.window) * 12 * 27
+
+
+def attended(tokens: Tensor) -> Tensor:
+    """Attention without softmax: (B, n, C) to (B, n, C), by 2 n^2 C multiplies."""
+    return tokens @ tokens.transpose(1, 2) @ tokens
+
+
+class Attention(nn.Module):
+    """Attention between the tokens of a part of the image, after a 1x1 convolution."""
+
+    def __init__(self, parts: str, window: int = 8) -> None:
+        super().__init__()
+        self.parts, self.window = parts, window
+        self.into, self.out = nn.Conv2d(3, C, 1), nn.Conv2d(C, 12, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        h, w = x.shape[-2:]
+        k = self.window
+        if self.parts == "windows":
+            x = pad(x, (0, -w % k, 0, -h % k), mode="replicate")
+        y = self.into(x).permute(0, 2, 3, 1)  # (N, H, W, C)
+        n, height, width, _ = y.shape
+        if self.parts == "all":
+            y = attended(y.reshape(n, height * width, C)).reshape(n, height, width, C)
+        elif self.parts == "axes":
+            y = attended(y.reshape(n * height, width, C)).reshape(n, height, width, C)
+            y = y.permute(0, 2, 1, 3).reshape(n * width, height, C)
+            y = attended(y).reshape(n, width, height, C).permute(0, 2, 1, 3)
+        else:
+            y = y.reshape(n, height // k, k, width // k, k, C).permute(0, 1, 3, 2, 4, 5)
+            y = attended(y.reshape(-1, k * k, C))
+            y = y.reshape(n, height // k, width // k, k, k, C).permute(0, 1, 3, 2, 4, 5)
+            y = y.reshape(n, height, width, C)
+        out = pixel_shuffle(self.out(y.permute(0, 3, 1, 2)), 2)
+        return out[..., : 2 * h, : 2 * w]
+
+    def hand(self, h: int, w: int) -> int:
+        k = self.window
+        if self.parts == "windows":
+            h, w = up(h, k), up(w, k)
+        convolutions = h * w * (3 * C + C * 12)
+        tokens = {
+            "all": 2 * (h * w) ** 2 * C,
+            "axes": 2 * C * (h * w**2 + w * h**2),
+            "windows": 2 * C * (h * w // k**2) * k**4,
+        }
+        return convolutions + tokens[self.parts]
+
+
+class Strided(nn.Module):
+    """A branch on an image of a sixth of the sides, as ESA has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.small = nn.Conv2d(3, C, 3, stride=2), nn.Conv2d(C, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        y = self.small(max_pool2d(self.down(x), 7, 3))
+        return pixel_shuffle(interpolate(y, x.shape[-2:], mode="nearest"), 2)
+
+    def hand(self, h: int, w: int) -> int:
+        h, w = (h - 3) // 2 + 1, (w - 3) // 2 + 1
+        strided = h * w * C * 27
+        h, w = (h - 7) // 3 + 1, (w - 7) // 3 + 1
+        return strided + h * w * 12 * C * 9
+
+
+class Branching(nn.Module):
+    """One convolution more for images of more than 200 rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more, self.last = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        return pixel_shuffle(self.last(self.more(x) if x.shape[-2] > 200 else x), 2)
+
+    def hand(self, h: int, w: int) -> int:
+        return h * w * (12 * 27 + (81 if h > 200 else 0))
+
+
+class Pyramid(nn.Module):
+    """The same convolution at every level of a pyramid that ends at 8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        out, level = self.conv(x), x
+        while min(level.shape[-2:]) >= 16:
+            level = avg_pool2d(level, 2)
+            out = out + interpolate(self.conv(level), out.shape[-2:], mode="nearest")
+        return pixel_shuffle(out, 2)
+
+    def hand(self, h: int, w: int) -> int:
+        rest = self.hand(h // 2, w // 2) if min(h, w) >= 16 else 0
+        return h * w * 12 * 27 + rest
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    **{f"window {k}": lambda k=k: Windowed(k) for k in (7, 10, 12, 16, 64, 128)},  # type: ignore[misc]
+    "attention over all": lambda: Attention("all"),
+    "axial attention": lambda: Attention("axes"),
+    **{f"windows of {k}": lambda k=k: Attention("windows", k) for k in (7, 8)},  # type: ignore[misc]
+    "strides": Strided,
+    "branch on the size": Branching,
+    "pyramid": Pyramid,
+}
+"""Windows of 8 divide every size that a fit is made on."""
+
+
+def grown(net: nn.Module, stated: tuple[int, int]) -> Growth:
+    method = Method(
+        name="mine", citation="", takes="LR", channels="RGB", build=lambda scale, settings: net
+    )
+    return growth.of_method(method, net, 2, stated)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_count_at_a_size_is_what_a_hand_counts(name: str, size: tuple[int, int]) -> None:
+    net = NETWORKS[name]()
+    found = grown(net, size)
+    assert total(products)(found.graph(size)) == net.hand(*size)  # type: ignore[operator]
+    assert found.per_pixel(total(products)) is None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_products_are_those_that_torch_counts(name: str) -> None:
+    net, size = NETWORKS[name](), (37, 53)
+    with FlopCounterMode(display=False) as counter:
+        net.to("meta")(torch.empty(1, 3, *size, device="meta"))
+    assert 2 * net.hand(*size) == counter.get_total_flops()  # type: ignore[operator]
+
+
+@pytest.fixture
+def subject() -> Callable[[nn.Module], Subject]:
+    def make(net: nn.Module, scale: int = 2) -> Subject:
+        return Subject(
+            method=Method(
+                name="mine", citation="", takes="LR", channels="RGB",
+                build=lambda scale, settings: net,
+            ),
+            module=net,
+            scale=scale,
+            protocol=load("srcnn2014"),
+            device=torch.device("cpu"),
+            repetitions=1,
+        )  # fmt: skip
+
+    return make
+
+
+def test_what_depends_on_the_size_has_no_value_per_pixel_and_says_so(
+    subject: Callable[[nn.Module], Subject],
+) -> None:
+    net = Windowed(16)
+    found = multiplies.measure(subject(net))
+    assert found["multiplies_720p"].value == net.hand(368, 640) / 1e9
+    assert found["multiplies_720p"].note == "counted at 640x360 px of LR; depends on the size"
+    per_input = found["multiplies_per_input_px"]
+    assert per_input.value is None
+    assert per_input.note == (
+        "depends on the size: 995,328 at 53x37 px of LR; 23,970,816 at 272x264 px of LR; "
+        "76,308,480 at 640x360 px of LR"
+    )
+    assert activations.measure(subject(net))["activations_720p"].value == 12 * 368 * 640 / 1e6
+    assert additions.measure(subject(net))["additions_per_input_px"].value is None
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_count_is_negative(name: str, subject: Callable[[nn.Module], Subject]) -> None:
+    given = subject(NETWORKS[name]())
+    for cost in ("multiplies", "activations", "additions", "memory", "parameters"):
+        values = [found.value for found in costs.load(cost).measure(given).values()]
+        assert all(value is None or value >= 0 for value in values)
+
+
+class Picky(nn.Module):
+    """Takes sides that are multiples of 8 alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        if x.shape[-1] % 8 or x.shape[-2] % 8:
+            raise ValueError("give multiples of 8")
+        return pixel_shuffle(self.conv(x), 2)
+
+
+def test_a_size_that_is_not_accepted_is_said_and_the_others_count(
+    subject: Callable[[nn.Module], Subject],
+) -> None:
+    given = subject(Picky())
+    assert multiplies.measure(given)["multiplies_per_input_px"].value == 324 / 1e6
+    found = growth.of_method(given.method, given.module, 2, (45, 45))
+    with pytest.raises(InputError, match=r"at 45x45 px of LR: .*give multiples of 8"):
+        found.graph((45, 45))
+
+
+def test_graphs_of_a_file_are_kept_and_those_of_another_are_not(tmp_path: Path) -> None:
+    import zoo
+
+    text = (
+        "from torch import nn\nfrom zoo.method import Method\nNAMES = ('NAME',)\n"
+        "def method(name):\n"
+        "    return Method(name=name, citation='', takes='LR', channels='RGB',\n"
+        "        build=lambda scale, settings: nn.Upsample(scale_factor=scale))\n"
+    )
+    found = []
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.py").write_text(text.replace("NAME", name))
+        method, _ = zoo.load(str(tmp_path / f"{name}.py"))
+        net = method.build(2, {})
+        found += [growth.of_method(method, net, 2, (40, 40)) for _ in range(2)]
+    assert found[0] is found[1]
+    assert found[2] is found[3]
+    assert found[0] is not found[2]
