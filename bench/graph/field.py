@@ -221,9 +221,7 @@ def _padded(operator: Operator, axis: _Axis) -> _Axis:
     k = 2 * (-1 - axis.dim)  # torch lists padding widths from the last dimension on
     is_constant = operator.name == "constant_pad_nd"
     widths = operator.arguments["pad" if is_constant else "padding"]
-    before, after = widths[k : k + 2] or (0, 0)
-    if min(before, after) < 0:
-        raise _refusal(operator, "crops the image")
+    before, after = widths[k : k + 2] or (0, 0)  # less than 0 where it crops
     made = axis.read(axis.length + before + after, 1, 1, lambda i: [i - before])
     if is_constant:
         return made
@@ -261,10 +259,20 @@ def _chosen(operator: Operator, axis: _Axis) -> _Axis:
     if axis.dim in dims and operator.name in _FOLDS:
         raise _refusal(operator)
     if axis.dim in dims and new != old:
-        raise _refusal(operator, "takes a part of the image")
+        if operator.name != "slice" or operator.arguments["step"] != 1:
+            raise _refusal(operator, "takes a part of the image")
+        start = _start_of(operator)
+        return axis.read(new[axis.dim], 1, 1, lambda i: [i + start])
     # `select` and reductions without keepdim remove dimensions.
     gone = dims if len(new) < len(old) else set()
     return replace(axis, dim=axis.dim + sum(dim > axis.dim for dim in gone))
+
+
+def _start_of(operator: Operator) -> int:
+    """The first index that a slice takes, counted from 0."""
+    length = operator.tensors[0].shape[operator.arguments["dim"]]
+    start = operator.arguments["start"] or 0
+    return max(start + length, 0) if start < 0 else min(start, length)
 
 
 def _reshaped(operator: Operator, axis: _Axis) -> _Axis:
@@ -376,3 +384,34 @@ def field(graph: Graph) -> Field:
         # In every tensor on the way, a tile has to begin with a whole index.
         step=math.lcm(*(axis.step for axes in known.values() for axis in axes)),
     )
+
+
+# What has to be the same of a whole image and of a tile
+
+
+_SETTINGS = (
+    "stride", "padding", "pad", "dilation", "kernel_size", "groups", "transposed",
+    "output_padding", "dim", "dims", "dim0", "dim1", "downscale_factor", "upscale_factor",
+)  # fmt: skip
+"""Arguments that say what an operator does; the others are sizes, which grow with the image."""
+
+
+def signature(graph: Graph) -> tuple[object, ...]:
+    """What a network does, whatever the size of the image.
+
+    Two images of one signature go through the same operators, with the same weights, padding and
+    cropping. A network that pads to a multiple of a window, or branches on the size, has others.
+    """
+    return tuple(
+        (operator.overload, operator.layer, *_settings(operator)) for operator in graph.operators
+    )
+
+
+def _settings(operator: Operator) -> list[object]:
+    given = operator.arguments
+    found = [str(given[name]) for name in _SETTINGS if name in given]
+    if operator.name == "slice":  # by what it leaves out on either side
+        start = _start_of(operator)
+        length = operator.tensors[0].shape[given["dim"]]
+        found += [str(start), str(length - start - operator.out.shape[given["dim"]])]
+    return [*found, *(value.parameter for value in operator.tensors)]
