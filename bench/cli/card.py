@@ -1,4 +1,4 @@
-"""What a person reads about one method: its card, its layers, the claims that papers make of it."""
+"""Text about a method for the terminal: the card, the layers, and the claims of papers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from zoo.recipe import Descent
 
 
 def print_card(method: Method) -> None:
-    """Who made it, what it takes, its settings, and where its weights come from."""
+    """Print the method's citation, input, scales, settings, weights and recipes."""
     click.secho(method.name, bold=True)
     click.echo(f"  {method.citation}")
     interpolated = f", {method.kernel}" if method.takes == "interpolated" else ""
@@ -55,7 +55,7 @@ def print_card(method: Method) -> None:
 
 
 def _print_training(facts: Mapping[str, str]) -> None:
-    """How weights were made that this project trained, and what they reach; else nothing."""
+    """Print the training and the PSNR of weights from `sisrbench train`; else nothing."""
     if not facts:
         return
     data = ", ".join(name for name, _ in json.loads(facts["data"]))
@@ -72,13 +72,14 @@ def _print_training(facts: Mapping[str, str]) -> None:
     if reached:
         click.echo(f"      {', '.join(reached)}, by {facts['validated by']}")
     rows = json.loads(facts.get("curve", "[]"))
-    some = rows[-1 :: -(len(rows) // 5 or 1)][::-1]  # the last among them
+    some = rows[-1 :: -(len(rows) // 5 or 1)][::-1]  # about five rows, always with the last
     curve = [f"{row['psnr']:.2f} after {row['update']:,.0f}" for row in some]
     if curve:
         click.echo(f"      on {facts['validated on']} {', '.join(curve)}")
 
 
 def _print_recipe(method: Method, recipe: Recipe) -> None:
+    """Print a recipe: data, start, citation, settings, and the command that trains."""
     may = "starts" if recipe.needs_start else "may start"
     at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
     start = f"; {may} from {recipe.starts_from}{at}" if recipe.starts_from else ""
@@ -98,11 +99,11 @@ def _print_recipe(method: Method, recipe: Recipe) -> None:
 
 
 def _print_descent(descent: Descent) -> None:
-    """Every choice that is not the usual one, and why, where a source is silent."""
+    """Print each choice that is not the default, and a reason where the source is silent."""
     for entry in fields(descent):
         value = getattr(descent, entry.name)
-        usual = entry.default_factory() if callable(entry.default_factory) else entry.default
-        if entry.name == "silent" or value == usual:
+        default = entry.default_factory() if callable(entry.default_factory) else entry.default
+        if entry.name == "silent" or value == default:
             continue
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
         for part, each in parts:
@@ -111,17 +112,17 @@ def _print_descent(descent: Descent) -> None:
             reason = descent.silent.get(entry.name, "")
             click.echo(f"      {key}={shown}" + (f"   ({reason})" if reason else ""))
     known = {entry.name for entry in fields(descent)}
-    for what, reason in descent.silent.items():
-        if what not in known:
-            click.echo(f"      {what}: {reason}")
+    for subject, reason in descent.silent.items():
+        if subject not in known:  # reasons that are about no field of Descent
+            click.echo(f"      {subject}: {reason}")
 
 
 def print_layers(method: Method, module: nn.Module, scale: int) -> None:
-    """A line a layer that multiplies: its weight, and of an LR pixel its output and multiplies."""
+    """Print a line for each layer that multiplies: weight, output and multiplies per LR pixel."""
     try:
         graphs = trace_growing(method, module, scale)
         counting.refuse_unknown(graphs[0])
-    except InputError as error:
+    except InputError as error:  # the card is useful without the layers
         click.echo(f"\n  layers: {error}")
         return
     found = list(zip(*map(counting.per_layer, graphs), strict=True))
@@ -130,7 +131,7 @@ def print_layers(method: Method, module: nn.Module, scale: int) -> None:
     table = Table(title=f"layers at x{scale}", box=box.SIMPLE, title_justify="left")
     for column in ("layer", "kind", "weight", "output of one LR pixel", "M per LR px", "share"):
         table.add_column(column, justify="left" if column in ("layer", "kind") else "right")
-    for sizes, count in zip(found, each, strict=True):
+    for sizes, count in zip(found, each, strict=True):  # a layer at several image sizes
         layer, elements = sizes[0], per_pixel(layer.elements for layer in sizes)
         channels = layer.output[1 if "convolution" in layer.kind else -1]
         calls = f" x{layer.calls}" if layer.calls > 1 else ""
@@ -147,7 +148,7 @@ def print_layers(method: Method, module: nn.Module, scale: int) -> None:
 
 
 def print_claims(method: Method, tables: Iterable[PaperTable]) -> None:
-    """Every claim of a paper table that names the method."""
+    """Print every claim of the paper tables that names the method."""
     found = [
         (table, claim) for table in tables for claim in table.claims if method.name in claim.methods
     ]
@@ -161,10 +162,11 @@ def print_claims(method: Method, tables: Iterable[PaperTable]) -> None:
 
 
 def _claimed(table: PaperTable, claim: Claim) -> tuple[str, ...]:
+    """The cells of a claim: table, place, quantity, printed value, protocol, remark."""
     said = claim.result
     other = claim.text if claim.other else ""
     weights = f"@{said.weights}" if said.weights else ""
     scale = f"x{said.scale}" if said.scale else ""
-    what = " ".join(filter(None, (other, weights, said.dataset, scale, said.image)))
+    place = " ".join(filter(None, (other, weights, said.dataset, scale, said.image)))
     printed = f"{claim.printed} {said.unit}".strip()
-    return table.name, what, said.quantity, printed, said.protocol, said.note
+    return table.name, place, said.quantity, printed, said.protocol, said.note
