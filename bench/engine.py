@@ -1,4 +1,4 @@
-"""The engine: units in, Results into the store, what is stored skipped."""
+"""The engine: measures units and stores the Results; units already stored are skipped."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from bench.store import Store
 
 
 def run_inline(units: Sequence[Unit], store: Store, run: str, progress: Progress) -> int:
-    """Measure, one after the other, the units that are not stored yet; returns how many.
+    """The number of units measured: in turn, every unit whose Results are not in the store.
+
+    Args:
+        units: the units to have in the store.
+        store: receives the Results.
+        run: identifier of the run, kept with each Result.
+        progress: shows a line for each unit.
 
     Raises:
-        InputError: a unit cannot be measured; the units before it stay stored.
+        InputError: a unit cannot be measured. The Results of earlier units stay in the store.
     """
     waiting = [unit for unit in units if not store.has(unit.key)]
     with progress.work(len(waiting), sum(_steps(unit) for unit in waiting)):
@@ -28,11 +34,12 @@ def run_inline(units: Sequence[Unit], store: Store, run: str, progress: Progress
 
 
 def _steps(unit: Unit) -> int:
+    """Steps of progress: a step for each image, a single step for a cost."""
     return len(unit.dataset.images) if unit.dataset else 1
 
 
 def _averages(results: Sequence[Result]) -> list[str]:
-    """The averages, or the costs, for people; where there is none, why."""
+    """The averages or costs as text; if no value was measured, the notes that say why."""
     shown = [
         f"{result.quantity} {result.value:.6g} {result.unit}".rstrip()
         for result in results

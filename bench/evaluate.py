@@ -1,4 +1,4 @@
-"""From an HR image to numbers: degrade, super-resolve, compare, all by a protocol."""
+"""Metrics of SR for an HR image: degrade, super-resolve and compare, all by a protocol."""
 
 from __future__ import annotations
 
@@ -29,15 +29,20 @@ _OPENCV = {
 
 
 def _opencv_resize(image: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
-    """`cv2.resize` on 8-bit pixels: (C, H, W) to (C, *size), float64 in [0, 255]."""
+    """The result of `cv2.resize` on 8-bit pixels (C, H, W): (C, *size), float64 in [0, 255]."""
+    # OpenCV takes (width, height), so the size is reversed.
     pixels = cv2.resize(images.to_pixels(image), size[::-1], interpolation=_OPENCV[kernel])
     return images.to_tensor(np.asarray(pixels, dtype=np.uint8), image.device)
 
 
 def degrade(hr: Tensor, scale: int, protocol: Protocol, *, eight_bit: bool) -> Tensor:
-    """LR of an HR image (C, H, W) in [0, 255], no side below the scale: (C, H//scale, W//scale).
+    """LR of an HR image: (C, H // scale, W // scale), float64 in [0, 255].
 
-    `eight_bit` makes whole levels, as an image file holds; else LR stays in double.
+    Args:
+        hr: (C, H, W) in [0, 255]; no side is smaller than the scale.
+        scale: how many times smaller LR is, per side.
+        protocol: the rules.
+        eight_bit: whether LR has whole levels, as an image file does. Otherwise LR is not rounded.
     """
     height, width = hr.shape[-2:]
     size = (height // scale, width // scale)
@@ -46,6 +51,8 @@ def degrade(hr: Tensor, scale: int, protocol: Protocol, *, eight_bit: bool) -> T
     rounding: Rounding = "none"
     if eight_bit:
         rounding = "once" if scale in protocol.round_lr_once_at else "each pass"
+    # MATLAB's imresize takes a scale or an output size, and the two differ where the sides are no
+    # multiples of the scale.
     exact = (height % scale, width % scale) == (0, 0)
     return imresize(
         hr,
@@ -61,15 +68,21 @@ def degrade(hr: Tensor, scale: int, protocol: Protocol, *, eight_bit: bool) -> T
 def interpolate(
     lr: Tensor, size: tuple[int, int], kernel: str, protocol: Protocol, *, eight_bit: bool = True
 ) -> Tensor:
-    """LR (C, h, w) in [0, 255] at the HR size, by the protocol's rules: (C, *size).
+    """LR interpolated to the HR size by the protocol's rules: (C, *size), float64.
 
-    `eight_bit` says whether LR holds whole levels; else it is resized in double everywhere.
+    Args:
+        lr: (C, h, w) in [0, 255].
+        size: height and width of the result, in pixels.
+        kernel: name of the interpolation kernel.
+        protocol: the rules.
+        eight_bit: whether LR has whole levels. Otherwise LR is resized in float64 under every
+            protocol.
     """
     if protocol.resize == "opencv" and eight_bit:
         return _opencv_resize(lr, size, kernel)
     rounding: Rounding = "each pass" if protocol.resize == "uint8" and eight_bit else "none"
     x = imresize(lr, size=size, kernel=kernel, edges=protocol.edges, rounding=rounding)
-    if protocol.clip_interpolated is not None and x.shape[0] == 1:
+    if protocol.clip_interpolated is not None and x.shape[0] == 1:  # the range is that of luma
         x = x.clamp_(*protocol.clip_interpolated)
     return x
 
@@ -83,7 +96,16 @@ def forward(
     *,
     eight_bit: bool = True,
 ) -> Tensor:
-    """What the method makes of planes that it takes: (C, h, w) to (1, C, H, W), in [0, 1]."""
+    """The method's output for the planes that the method takes: (1, C, H, W), nominally in [0, 1].
+
+    Args:
+        lr: (C, h, w) in [0, 255]; C is 1 for luma, 3 for RGB.
+        size: height H and width W of SR, in pixels.
+        method: says whether the module takes LR or interpolated LR.
+        module: the network with its weights.
+        protocol: the rules of the interpolation.
+        eight_bit: whether LR has whole levels.
+    """
     x = lr
     if method.takes == "interpolated":
         x = interpolate(lr, size, method.kernel, protocol, eight_bit=eight_bit)
@@ -100,18 +122,21 @@ def _apply(
     *,
     eight_bit: bool = True,
 ) -> Tensor:
-    """`forward`, checked: (C, h, w) to (C, H, W), in [0, 255].
+    """The checked output of `forward`: (C, H, W), float64, nominally in [0, 255], not clipped.
+
+    The arguments are those of `forward`.
 
     Raises:
-        InputError: the method gave no tensor, another shape, or values that are not finite.
+        InputError: the method raised an exception, or gave no tensor, another shape, or values
+            that are not finite.
     """
     try:
         out = forward(lr, size, method, module, protocol, eight_bit=eight_bit)
     except InputError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # a user's file may raise anything, or call exit()
         raise InputError(
-            f"{method.name}: forward raised {one_line(error, 160)}; mend the method, or "
+            f"{method.name}: forward raised {one_line(error, 160)}; fix the method, or "
             "give a smaller image"
         ) from error
     if not isinstance(out, Tensor):
@@ -122,11 +147,12 @@ def _apply(
     if tuple(out.shape) != expected:
         raise InputError(
             f"{method.name} gave a tensor of shape {tuple(out.shape)}; expected {expected}: "
-            "mend the method"
+            "fix the method"
         )
+    # The sum is finite only if every pixel is, and needs no mask of the image's size.
     if not bool(out.sum(dtype=torch.float64).isfinite()):
         raise InputError(
-            f"{method.name} gave NaN or infinite pixels; mend the method or its weights"
+            f"{method.name} gave NaN or infinite pixels; fix the method or the weights"
         )
     return out[0].to(torch.float64) * 255
 
@@ -134,11 +160,20 @@ def _apply(
 def super_resolve(
     lr: Tensor, size: tuple[int, int], method: Method, module: nn.Module, protocol: Protocol
 ) -> Tensor:
-    """SR of LR (1 or 3, h, w) in [0, 255]: (1 or 3, H, W), neither rounded nor clipped.
+    """SR of an LR image: (1 or 3, H, W), float64, neither rounded nor clipped.
 
     A luma method gets the luma of an RGB image, and the chroma is interpolated bicubically. An
-    RGB method gets a grayscale image in three channels, and its three outputs are averaged.
-    `size` is that of SR: scale * (h, w), or the HR size where a protocol interpolates to it.
+    RGB method gets a grayscale image in three channels, and the three output channels are averaged.
+
+    Args:
+        lr: (1 or 3, h, w) in [0, 255].
+        size: (H, W) of SR: scale * (h, w), or the HR size for a method that takes interpolated LR.
+        method: says which channels the module takes.
+        module: the network with its weights.
+        protocol: the rules.
+
+    Raises:
+        InputError: the method raised an exception or gave no usable image.
     """
     if method.channels == "luma" and lr.shape[0] == 3:
         ycbcr = images.rgb_to_ycbcr(lr)
@@ -159,21 +194,21 @@ def hr_and_lr(
     channels: Channels,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """HR as the protocol compares or degrades it, and the LR image for a method.
+    """HR prepared by the protocol, and the LR image for a method.
 
     Args:
-        pixels: the HR image, (H, W) or (H, W, 3).
-        scale: the enlargement.
+        pixels: the HR image, (H, W) or (H, W, 3), uint8.
+        scale: the enlargement, per side.
         protocol: the rules.
         channels: planes that the method takes.
-        device: where the tensors are to be.
+        device: device of the returned tensors.
 
     Returns:
-        (C, H, W) and (C, h, w), float64 in [0, 255]; C = 1 where the protocol degrades luma and
-        the method takes luma, or where the file is grayscale and not converted.
+        HR (C, H, W) and LR (C, h, w), float64 in [0, 255]. C = 1 if the protocol degrades luma and
+        the method takes luma, or if the file is grayscale and the protocol does not convert gray.
 
     Raises:
-        InputError: nothing would be left of the image.
+        InputError: a side of the image is smaller than the scale.
     """
     hr = images.to_tensor(pixels, device)
     height, width = hr.shape[-2:]
@@ -189,13 +224,20 @@ def hr_and_lr(
     return hr, degrade(hr, scale, protocol, eight_bit=True)
 
 
-def compare(
+def compare_images(
     sr: Tensor, hr: Tensor, scale: int, protocol: Protocol, metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
-    """Quantity (`psnr_y`, ...) to value, of SR and HR (C, H, W) in [0, 255].
+    """Every metric of an SR image: name of the quantity (`psnr_y`, ...) to value.
+
+    Args:
+        sr: (C, H, W) in [0, 255], not rounded.
+        hr: (C, H', W') in [0, 255], at least as large as SR; cropped to the size of SR.
+        scale: the enlargement, which sets the border.
+        protocol: the rules.
+        metrics: name to metric.
 
     Raises:
-        InputError: too little is left of the image when the border is cut.
+        InputError: no pixel is left inside the border.
     """
     if protocol.round_sr:
         sr = round_half_up(sr)
@@ -224,30 +266,45 @@ def evaluate(
     metrics: Mapping[str, Metric],
     device: torch.device,
 ) -> dict[str, float]:
-    """Every metric of one HR image, (H, W) or (H, W, 3) uint8, by its quantity."""
+    """Every metric of a method on one HR image: name of the quantity to value.
+
+    Args:
+        pixels: the HR image, (H, W) or (H, W, 3), uint8.
+        scale: the enlargement, per side.
+        protocol: the rules.
+        method: says which LR image the module takes.
+        module: the network with its weights.
+        metrics: name to metric.
+        device: where the images are computed.
+
+    Raises:
+        InputError: the image is too small, or the method gave no usable image.
+    """
     hr, lr = hr_and_lr(pixels, scale, protocol, method.channels, device)
     size = (hr.shape[-2], hr.shape[-1])
-    if method.takes == "LR":
+    if method.takes == "LR":  # without modcrop, a network's output is smaller than HR
         size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
     sr = super_resolve(lr, size, method, module, protocol)
-    return compare(sr, hr, scale, protocol, metrics)
+    return compare_images(sr, hr, scale, protocol, metrics)
 
 
 def score(
     sr: Tensor, hr: Tensor, scale: int, protocol: Protocol, metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
-    """Quantity to value, of an SR image made elsewhere; HR is cropped as the protocol does it.
+    """Every metric of an SR image from another program: name of the quantity to value.
+
+    HR is cropped as the protocol says.
 
     Args:
         sr: (1 or 3, H, W), in [0, 255].
-        hr: the whole HR image, (1 or 3, H, W), in [0, 255].
-        scale: the enlargement.
+        hr: the whole HR image, (1 or 3, H', W'), in [0, 255].
+        scale: the enlargement, per side.
         protocol: the rules.
         metrics: name to metric.
 
     Raises:
-        InputError: SR has neither the size of HR nor that of an enlarged LR image, other channels,
-            or too few pixels inside the border.
+        InputError: SR has neither the size of HR nor the size of an enlarged LR image, SR and HR
+            differ in channels, or too few pixels are left inside the border.
     """
     if protocol.convert_gray:
         sr, hr = (x.expand(3, -1, -1) if x.shape[0] == 1 else x for x in (sr, hr))
@@ -265,11 +322,16 @@ def score(
             f"SR has {sr.shape[0]} channels and HR {hr.shape[0]}; {protocol.name} compares RGB: "
             "give both gray or both RGB"
         )
-    return compare(sr, hr, scale, protocol, metrics)
+    return compare_images(sr, hr, scale, protocol, metrics)
 
 
 def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:
-    """A dataset's value from its images', by the protocol's pooling.
+    """A dataset's value from the values of the images, by the protocol's pooling.
+
+    Args:
+        values: one value for each image.
+        quantity: name of the quantity; only PSNR is pooled in more than one way.
+        protocol: says how PSNR is pooled.
 
     >>> from dataclasses import replace
     >>> from bench.protocol import load
@@ -280,6 +342,7 @@ def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:
     22.967086218813385
     """
     if quantity == protocol.psnr and protocol.pooling == "PSNR of mean MSE":
+        # MSE relative to the squared peak; the peak cancels out.
         mean = math.fsum(10 ** (-value / 10) for value in values) / len(values)
         return -10 * math.log10(mean) if mean else math.inf
     return math.fsum(values) / len(values) if math.inf not in values else math.inf

@@ -1,6 +1,7 @@
 """Images as tensors: decoding, cropping, luma.
 
-Inside the harness an image is (C, H, W), float64 in [0, 255], C = 1 (gray or luma) or 3 (RGB).
+Inside the harness an image has shape (C, H, W), float64 in [0, 255]: C = 1 is gray or luma, C = 3
+is RGB.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 from zoo.errors import InputError
 from zoo.resample import round_half_up
 
-# BT.601 studio range for R, G, B in [0, 1]; 16 is added to luma, 128 to each chroma.
+# ITU-R BT.601, studio range, as in MATLAB's rgb2ycbcr: rows Y, Cb, Cr; columns R, G, B in [0, 1].
+# The offsets are in levels of [0, 255].
 _YCBCR = (
     (65.481, 128.553, 24.966),
     (-37.797, -74.203, 112.0),
@@ -29,38 +31,41 @@ _OFFSETS = (16.0, 128.0, 128.0)
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
-    """The pixels of a file: (H, W) where it is grayscale, else (H, W, 3) RGB, uint8.
+    """The pixels of an image file, uint8: (H, W) for a grayscale file, (H, W, 3) for RGB.
 
-    The rule: 8-bit gray and 8-bit RGB are taken as stored, orientation tags ignored, as MATLAB's
-    `imread` does. A palette is looked up. An alpha channel that is opaque everywhere is dropped.
-    All else is refused, since any conversion would be a guess.
+    8-bit gray and 8-bit RGB are taken as stored. Orientation tags are ignored, as MATLAB's `imread`
+    does. A palette is looked up. An alpha channel that is opaque everywhere is dropped. Every other
+    file is refused, because any conversion would be a guess.
 
     Raises:
-        InputError: not an image, truncated, animated, 16-bit or other than 8 bits a channel,
-            partly transparent, or neither gray nor RGB.
+        InputError: the file is no image, truncated, animated, partly transparent, neither gray nor
+            RGB, or has other than 8 bits per channel.
     """
     try:
         with Image.open(path) as image:
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise InputError(f"{path} holds {frames} frames; give a single image")
-            _refuse_other_depths(image, path)
+            _refuse_other_depths(image, path)  # before load(), which clears image.tile
             image.load()
             return _pixels(image, path)
     except UnidentifiedImageError:
         raise InputError(f"{path} is not an image, whatever its name says; remove it") from None
     except InputError:
         raise
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+    except Exception as error:  # for a damaged file, Pillow may raise almost any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} cannot be read: {reason}; fetch or export it again") from error
 
 
 def _refuse_other_depths(image: Image.Image, path: Path) -> None:
-    """Refuse samples of other than 8 bits, which Pillow would scale to 8 without a word.
+    """Refuse samples of other than 8 bits, because Pillow would scale them to 8 bits silently.
 
-    Its raw modes say what the file holds: `RGB;16B` is 16 bits, `L;4` is 4; a PPM's is its
-    largest value.
+    Pillow's raw mode names the file's depth: `RGB;16B` is 16 bits, `L;4` is 4 bits. For a PPM file,
+    Pillow gives the largest value instead, which is 255 for 8 bits.
+
+    Raises:
+        InputError: the file has other than 8 bits per sample.
     """
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         return
@@ -69,43 +74,48 @@ def _refuse_other_depths(image: Image.Image, path: Path) -> None:
         other = any(isinstance(part, str) and re.search(r";\d", part) for part in raw)
         if other or (tile.codec_name.startswith("ppm") and raw[-1] != 255):
             raise InputError(
-                f"{path} has samples of {raw[0]} (mode {image.mode}), not 8 bits; convert it first"
+                f"{path} has samples of {raw[0]} (mode {image.mode}), not 8 bits; convert the file"
             )
 
 
 def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+    """Pixels of a loaded image, uint8: (H, W) for gray, (H, W, 3) for RGB.
+
+    Raises:
+        InputError: the image is partly transparent, or neither gray nor RGB.
+    """
     mode = image.mode
     if mode == "P":
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     elif mode in ("L", "RGB") and "transparency" in image.info:
-        raise InputError(f"{path} has a transparent colour; flatten it onto a background first")
+        raise InputError(f"{path} has a transparent colour; flatten the image onto a background")
     if image.mode in ("RGBA", "LA"):
         if np.asarray(image.getchannel("A")).min() < 255:
-            raise InputError(f"{path} is partly transparent; flatten it onto a background first")
+            raise InputError(f"{path} is partly transparent; flatten the image onto a background")
         image = image.convert("RGB" if image.mode == "RGBA" else "L")
     if image.mode not in ("L", "RGB"):
         raise InputError(
-            f"{path} has pixels of mode {mode}; expected 8-bit gray or RGB: convert it first"
+            f"{path} has pixels of mode {mode}; expected 8-bit gray or RGB: convert the file"
         )
     return np.array(image, dtype=np.uint8)
 
 
 def to_tensor(pixels: NDArray[Any], device: torch.device) -> Tensor:
-    """(H, W) or (H, W, 3) as (1 or 3, H, W), float64; values in [0, 255]."""
+    """Tensor (1 or 3, H, W) of pixels (H, W) or (H, W, 3), float64; values stay in [0, 255]."""
     tensor = torch.from_numpy(pixels).to(device)
     planes = tensor[None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)
     return planes.to(torch.float64).contiguous()
 
 
 def from_array(image: NDArray[Any] | Path | str) -> Tensor:
-    """An image of one's own as a tensor: (1 or 3, H, W), float64 in [0, 255].
+    """The user's image as a tensor: (1 or 3, H, W), float64 in [0, 255].
 
     Args:
-        image: the path of a file, or an array (H, W) or (H, W, 3): uint8, or floats in [0, 255].
+        image: path of an image file, or array (H, W) or (H, W, 3), uint8 or floats in [0, 255].
 
     Raises:
-        InputError: another shape or dtype, values outside [0, 255] or not finite, floats that
-            look like [0, 1], or a file that cannot be read.
+        InputError: the array has another shape or dtype, values outside [0, 255] or not finite, or
+            floats that seem to be in [0, 1]; or the file cannot be read.
     """
     if isinstance(image, Path | str):
         if not Path(image).is_file():
@@ -116,50 +126,57 @@ def from_array(image: NDArray[Any] | Path | str) -> Tensor:
         raise InputError(f"an image of shape {array.shape}; give (H, W) or (H, W, 3)")
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"an image of {array.dtype}; give uint8, or floats in [0, 255]")
-    if not (array.min() >= 0 and array.max() <= 255):  # so that NaN is refused too
+    if not (array.min() >= 0 and array.max() <= 255):  # written so that NaN is refused too
         raise InputError(
-            f"an image with values from {array.min():g} to {array.max():g}; give [0, 255]"
+            f"an image has values from {array.min():g} to {array.max():g}; give [0, 255]"
         )
     if array.dtype != np.uint8 and 0 < array.max() <= 1:
         raise InputError("an image of floats in [0, 1]; expected [0, 255]: multiply by 255")
+    # A copy: torch warns about a read-only array, and refuses negative strides.
     return to_tensor(np.array(array), torch.device("cpu"))
 
 
 def to_pixels(image: Tensor) -> NDArray[np.uint8]:
-    """(1 or 3, H, W) in [0, 255], whole numbers, as (H, W) or (H, W, 3) uint8."""
+    """Pixels (H, W) or (H, W, 3), uint8, of an image (1 or 3, H, W) of whole levels in [0, 255]."""
     planes = image.to(torch.uint8).cpu()
     pixels = planes[0] if planes.shape[0] == 1 else planes.permute(1, 2, 0)
     return np.ascontiguousarray(pixels.numpy())
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """A PNG file of (H, W) or (H, W, 3) uint8 pixels."""
+    """The bytes of a PNG file with these pixels: (H, W) or (H, W, 3), uint8."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def modcrop(image: Tensor, scale: int) -> Tensor:
-    """The top left part whose sides are multiples of `scale`: (C, H - H % s, W - W % s)."""
+    """The top left part of an image (C, H, W) with sides that are multiples of the scale s.
+
+    Returns:
+        (C, H - H % s, W - W % s), a view.
+    """
     height, width = image.shape[-2:]
     return image[..., : height - height % scale, : width - width % scale]
 
 
 def crop_border(image: Tensor, border: int) -> Tensor:
-    """The image without `border` pixels on each side."""
+    """An image (C, H, W) without `border` pixels on each side: (C, H - 2 border, W - 2 border)."""
     height, width = image.shape[-2:]
     return image[..., border : height - border, border : width - border]
 
 
 def _weighted(image: Tensor, weights: tuple[float, float, float], offset: float) -> Tensor:
+    """Weighted sum of the channels of RGB (3, H, W) in [0, 255], plus an offset: (H, W)."""
     red, green, blue = (weight / 255 for weight in weights)
+    # Added in place, so that only one plane is allocated.
     return (image[0] * red).add_(image[1], alpha=green).add_(image[2], alpha=blue).add_(offset)
 
 
 def luma(rgb: Tensor) -> Tensor:
     """BT.601 luma of (3, H, W) RGB in [0, 255]: (1, H, W) in [16, 235], not rounded.
 
-    Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, MATLAB's `rgb2ycbcr`.
+    Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, as MATLAB's `rgb2ycbcr`.
     """
     return _weighted(rgb, _YCBCR[0], _OFFSETS[0])[None]
 
@@ -167,7 +184,7 @@ def luma(rgb: Tensor) -> Tensor:
 def as_luma(image: Tensor, *, rounded: bool = True) -> Tensor:
     """Luma of an image (1 or 3, H, W) in [0, 255]: (1, H, W), in whole levels where `rounded`.
 
-    A grayscale image is taken as luma, as it is.
+    A grayscale image is returned unchanged: its gray values are taken as luma.
     """
     if image.shape[0] == 1:
         return image
@@ -176,14 +193,17 @@ def as_luma(image: Tensor, *, rounded: bool = True) -> Tensor:
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
-    """(3, H, W) RGB in [0, 255] as (3, H, W) Y, Cb, Cr of BT.601 studio range, not rounded."""
+    """Y, Cb, Cr (3, H, W) in BT.601 studio range, not rounded, of RGB (3, H, W) in [0, 255]."""
     pairs = zip(_YCBCR, _OFFSETS, strict=True)
     return torch.stack([_weighted(rgb, weights, offset) for weights, offset in pairs])
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """The inverse of `rgb_to_ycbcr`; not rounded, not clipped."""
+    """RGB (3, H, W) of Y, Cb, Cr (3, H, W): the inverse of `rgb_to_ycbcr`.
+
+    The result is neither rounded nor clipped, and may leave [0, 255].
+    """
     matrix = torch.tensor(_YCBCR, dtype=torch.float64) / 255
-    inverse = torch.linalg.inv(matrix).to(ycbcr)
+    inverse = torch.linalg.inv(matrix).to(ycbcr)  # in float64, then in the image's dtype
     offsets = torch.tensor(_OFFSETS, dtype=ycbcr.dtype, device=ycbcr.device)
     return torch.einsum("ij,jhw->ihw", inverse, ycbcr - offsets[:, None, None])

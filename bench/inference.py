@@ -1,7 +1,8 @@
 """How a network is run: precision, memory format, compilation, batch, tiles.
 
-Every Result carries it, so that a time stands beside the PSNR of the same setting. The default is
-what measures accuracy: float32 without TF32, one image at a time, whole where memory allows.
+Every Result names the setting, so that a time is read beside the PSNR of the same setting. The
+default setting measures accuracy: float32 without TF32, one image at a time, and whole images where
+memory allows.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from dataclasses import dataclass
 from zoo.errors import InputError
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
-"""What convolutions and matrix products compute in."""
+"""Precisions of convolutions and matrix products."""
 TRAINING_PRECISIONS = ("fp32", "tf32", "bf16")
-"""Those that training has: gradients would leave the range of fp16."""
+"""Precisions for training. fp16 is left out, because gradients would leave the range of fp16."""
 MEMORY_FORMATS = ("contiguous", "channels-last")
 
 
@@ -23,21 +24,21 @@ class Inference:
     """One way to run a network."""
 
     precision: str = "fp32"
-    """`fp16` and `bf16` are autocast: convolutions in 16 bits, the rest and the result in 32."""
+    """`fp16` and `bf16` are autocast: convolutions in 16 bits, the rest in 32 bits."""
     memory_format: str = "auto"
-    """`auto` is channels-last on a processor, where it is faster, and contiguous elsewhere."""
+    """`auto` is channels-last on a processor, where channels-last is faster, else contiguous."""
     compiled: bool = False
-    """Through `torch.compile`."""
+    """Whether the network runs through `torch.compile`."""
     batch: int = 1
-    """Copies of an image that are run at once; a time is divided by it."""
+    """Copies of an image that run at once; a measured time is divided by this number."""
     tile: int | None = None
-    """Side of the tiles in pixels of the network's input; None for whole images."""
+    """Side of the tiles, in pixels of the network's input; None for whole images."""
     memory: int | None = None
-    """Bytes that an image may take before it is cut into tiles; None for what is free."""
+    """Bytes that an image's feature maps may take in one piece; None for a share of free memory."""
 
     @property
     def label(self) -> str:
-        """The setting as Results name it; empty for the default.
+        """The setting as Results name a setting; empty for the default.
 
         >>> Inference(precision="bf16", memory_format="channels-last", batch=4).label
         'bf16 channels-last batch=4'
@@ -62,20 +63,21 @@ _BYTES = {"": 1, "b": 1} | {
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of a size as people write it; kB, MB, GB, TB are decimal, KiB, MiB, GiB, TiB binary.
+    """Bytes of a size as people write sizes: kB, MB, GB, TB decimal; KiB, MiB, GiB, TiB binary.
 
     >>> parse_bytes("1.5GiB"), parse_bytes("800 MB"), parse_bytes("2e9")
     (1610612736, 800000000, 2000000000)
 
     Raises:
-        InputError: it is none, or less than one byte.
+        InputError: the text is no size, or less than one byte.
     """
+    # ASCII, because \d also matches the digits of other scripts.
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)(e\+?\d\d?)? *([a-z]*)", text.strip().lower(), re.ASCII)
     unit = _BYTES.get(found[3]) if found else None
     size = int(float(found[1] + (found[2] or "")) * unit) if found and unit else 0
     if not size:
         raise InputError(
-            f"{text!r} is no size of memory; give a number and one of kB, MB, GB, TB, KiB, MiB, "
-            "GiB, TiB, as in 1.5GiB, or a number of bytes"
+            f"{text!r} is no size of memory; give a number of bytes, or a number with kB, MB, GB, "
+            "TB, KiB, MiB, GiB or TiB, for example 1.5GiB"
         )
     return size

@@ -1,4 +1,4 @@
-"""The machine: its devices, its free memory, and the provenance that is stored with a run."""
+"""The machine: devices, free memory, and the facts that are stored with a run."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ _LIBRARIES = ("scikit-image", "scipy", "pandas", "pillow")
 
 
 def device(name: str) -> torch.device:
-    """The device of that name (`cpu`, `cuda`, `cuda:1`, ...), after a look that it works.
+    """The device called `name` (`cpu`, `cuda`, `cuda:1`, ...), after a small test computation.
 
     Raises:
-        InputError: it does not exist here, or does not compute in float64.
+        InputError: this machine does not have the device, or the device does not compute in
+            float64.
     """
     try:
         found = torch.device(name)
+        # item() waits for the result; some devices, for example mps, do not have float64.
         torch.zeros(1, dtype=torch.float64, device=found).item()
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
@@ -42,24 +44,25 @@ def device(name: str) -> torch.device:
 
 
 def refuse_too_many(threads: int) -> None:
-    """Refuse a number of threads that is a slip rather than a wish.
+    """Refuse a number of threads that is probably a typing error.
 
     Raises:
-        InputError: more than four for each processor core.
+        InputError: the number exceeds four threads for each processor core.
     """
     most = 4 * (os.cpu_count() or 1)
     if threads > most:
-        raise InputError(f"{threads} threads are too many here; give at most {most}")
+        raise InputError(f"{threads} threads are too many for this machine; give at most {most}")
 
 
 def device_name(used: torch.device) -> str:
-    """What the device is called: a processor's or a GPU's model."""
+    """Model of the processor or of the GPU."""
     return torch.cuda.get_device_name(used) if used.type == "cuda" else _processor()
 
 
 def _processor() -> str:
+    """Model of the processor."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
+    if cpuinfo.exists():  # on Linux, platform.processor() does not name the model
         for line in cpuinfo.read_text().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
@@ -67,7 +70,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of the checkout that runs, `+` behind it where files differ; '' without one."""
+    """Commit of the running checkout, with `+` if files differ from the commit; '' outside git."""
     folder = Path(__file__).parent
     git = ["git", "-C", str(folder)]
     try:
@@ -87,7 +90,7 @@ def _commit() -> str:
 
 
 def facts(used: torch.device) -> dict[str, str]:
-    """Everything about this machine and its software that a number may depend on."""
+    """Facts of the machine and the software that a number may depend on: name to text."""
     driver = str(torch.version.cuda or "") if used.type == "cuda" else ""
     return {
         "machine": platform.node(),
@@ -112,13 +115,16 @@ def facts(used: torch.device) -> dict[str, str]:
 
 
 def run_id(known: dict[str, str]) -> str:
-    """Short hash of the facts: the same machine and software give the same one."""
+    """Short hash of the facts, 12 hex digits; equal for the same machine and software."""
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
 
 
 SHARE = 0.6
-"""What images may take of the memory that is free, by the count of the graph, which leaves out the
-workspaces of convolutions: on a processor, networks took up to 1.5 times their count."""
+"""Share of free memory that images may take, by the memory counted on the traced graph.
+
+The count leaves out the workspaces of convolutions. On a processor, networks took up to 1.5 times
+the counted memory.
+"""
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _OUT_OF_MEMORY = (
@@ -135,13 +141,13 @@ _OUT_OF_MEMORY = (
 
 
 def memory_for_an_image(device: torch.device, workers: int) -> int:
-    """Bytes that one image may take where nobody said: its share of what is free now.
+    """Bytes that each image may take by default: a share of the memory that is free now.
 
-    On Linux a control group may grant less than the machine has.
+    On Linux a control group may allow less memory than the machine has.
 
     Args:
         device: where images are computed.
-        workers: how many are computed at once.
+        workers: how many images are computed at once.
     """
     give_back_memory(device)
     if device.type == "cuda":
@@ -152,7 +158,7 @@ def memory_for_an_image(device: torch.device, workers: int) -> int:
 
 
 def give_back_memory(device: torch.device) -> None:
-    """Have memory that was freed but kept for the next tensor given back."""
+    """Return freed memory to the system; PyTorch and the C library keep freed memory for reuse."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
@@ -161,9 +167,14 @@ def give_back_memory(device: torch.device) -> None:
 
 
 def _granted(root: Path, own: Path) -> list[int]:
-    """Bytes left of each limit on this process's control group and on those above it.
+    """Bytes left of each memory limit on this process's control group and its parent groups.
 
-    Cached files that were not used lately count as left: they go when memory is asked for.
+    Cached files that were not used lately count as free, because the kernel drops such files when a
+    process needs memory.
+
+    Args:
+        root: where the control groups of version 2 are mounted.
+        own: the file that names this process's control group.
     """
     names = own.read_text().splitlines() if own.is_file() else []
     group = root / next((name[3:].lstrip("/") for name in names if name.startswith("0::")), "")
@@ -172,7 +183,7 @@ def _granted(root: Path, own: Path) -> list[int]:
         try:
             most, taken = ((folder / f"memory.{kind}").read_text() for kind in ("max", "current"))
             cached = re.search(r"(?m)^inactive_file (\d+)$", (folder / "memory.stat").read_text())
-        except OSError:
+        except OSError:  # the topmost group, and folders above it, have no such files
             continue
         if most.strip() != "max":
             left.append(int(most) - int(taken) + (int(cached[1]) if cached else 0))
@@ -180,8 +191,9 @@ def _granted(root: Path, own: Path) -> list[int]:
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether it says that memory ran out, on a GPU or a processor."""
+    """Whether an error says that memory ran out, on a GPU or a processor."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    # Other failed allocations are plain RuntimeErrors, so only the message can tell.
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(sign in text for sign in _OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""From a unit to its Results."""
+"""The Results of a unit."""
 
 from __future__ import annotations
 
@@ -29,12 +29,17 @@ from zoo.errors import InputError
 
 @lru_cache(maxsize=128)
 def decoded(path: Path, sha256: str) -> NDArray[np.uint8]:
-    """Pixels of a file; the hash keeps a changed file from being taken for the old one."""
+    """Pixels of an image file, (H, W) or (H, W, 3), uint8; the last 128 files are kept in memory.
+
+    Args:
+        path: the file.
+        sha256: hash of the file, so that a changed file is decoded again.
+    """
     return images.decode(path)
 
 
 def measure(unit: Unit, progress: Progress) -> list[Result]:
-    """Results of one unit; progress advances by each image, or once for a cost.
+    """Results of a unit; `progress` advances by a step for each image, or once for a cost.
 
     Raises:
         InputError: an image, the weights or the method cannot be used.
@@ -47,10 +52,15 @@ def measure(unit: Unit, progress: Progress) -> list[Result]:
 
 
 def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progress) -> list[Result]:
+    """Results of each metric: a value for each image, then the average over the dataset.
+
+    Raises:
+        InputError: an image cannot be used, or a metric gave NaN.
+    """
     used = {name: metrics.load(name) for name in unit.names}
     remarks: dict[str, list[str]] = {}
 
-    def one(image: ImageFile, module: Tiled) -> dict[str, float]:
+    def measured(image: ImageFile, module: Tiled) -> dict[str, float]:
         pixels = decoded(image.path, image.sha256)
         try:
             found = evaluate(
@@ -59,13 +69,14 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
         progress.advance()
+        # Emptied, because the module goes on to another image, whose remarks are separate.
         remarks[image.name], module.fallbacks = module.fallbacks, []
         return found
 
     workers = _workers(unit, len(dataset.images))
     factor = unit.method.factor(unit.scale)
     run = prepare(module, unit.inference, factor, unit.device, max(workers, 1))
-    found = _each(one, dataset.images, run, workers)
+    found = _each(measured, dataset.images, run, workers)
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}
     results = []
     for name, metric in used.items():
@@ -75,7 +86,7 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
         for image_name, value in [*per_image.items(), ("", average)]:
             if math.isnan(value):
                 raise InputError(
-                    f"{quantity} of {unit.label}, {image_name}, is NaN; mend the metric"
+                    f"{quantity} of {unit.label}, {image_name}, is NaN; fix the metric"
                 )
             results.append(
                 Result(
@@ -98,41 +109,51 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
 
 
 def _each(
-    one: Callable[[ImageFile, Tiled], dict[str, float]],
+    measured: Callable[[ImageFile, Tiled], dict[str, float]],
     images: Sequence[ImageFile],
     module: Tiled,
     workers: int,
 ) -> list[dict[str, float]]:
-    """`one` of every image, in order; each thread has a copy of the module, which may keep state.
+    """The result of `measured` for every image, in order.
 
-    On a processor each thread takes images of its own and computes them alone: a convolution
-    that is shared out sums in another order, which rounds single pixels of SR to another level
-    and moves PSNR by up to 2e-4 dB. So the number of threads changes nothing but the time.
+    On a processor, a thread computes whole images alone. A convolution that several threads share
+    sums in another order: single pixels of SR are then rounded to another level, and PSNR changes
+    by up to 2e-4 dB. With whole images, the number of threads changes only the time.
+
+    Args:
+        measured: function (image, module) -> name of the quantity to value.
+        images: the dataset's images.
+        module: copied for each thread, because a module may keep state.
+        workers: number of threads; 0 for no extra thread.
     """
     if not workers:
-        return [one(image, module) for image in images]
+        return [measured(image, module) for image in images]
     own = threading.local()
 
     def copied() -> None:
-        torch.set_num_threads(1)  # the number of threads is each thread's own, as is no_grad
+        torch.set_num_threads(1)  # PyTorch keeps this number for each thread, as it keeps no_grad
         own.module = copy.deepcopy(module)
 
     def alone(image: ImageFile) -> dict[str, float]:
         with torch.no_grad():
-            return one(image, own.module)
+            return measured(image, own.module)
 
     with ThreadPoolExecutor(workers, initializer=copied) as pool:
         return list(pool.map(alone, images))
 
 
 def _workers(unit: Unit, images: int) -> int:
-    """How many threads take images side by side; 0 where one image after the other is run."""
+    """How many threads compute images at the same time; 0 to compute the images in turn."""
     if unit.device.type != "cpu" or unit.inference.compiled:
         return 0
     return min(torch.get_num_threads(), images)
 
 
 def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
+    """Results of a cost: a Result for each quantity that the cost's file lists.
+
+    If the cost cannot be measured, each Result has no value, and the note gives the reason.
+    """
     name = unit.names[0]
     cost = costs.load(name)
     subject = costs.Subject(
@@ -154,7 +175,7 @@ def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
     for quantity, symbol in cost.UNITS.items():
         value = found.get(quantity)
         if value is None and not why_not:
-            continue
+            continue  # a cost may leave out a quantity that the device does not have
         results.append(
             Result(
                 method=unit.method.name,

@@ -1,4 +1,4 @@
-"""A network made ready: in its precision and memory format, compiled, batched, cut into tiles."""
+"""A network ready to run: in a precision and memory format, compiled, batched, cut into tiles."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ AUTOCAST: dict[str, torch.dtype | None] = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
-"""Each precision to the dtype of convolutions and matrix products, where that is not float32."""
+"""Precision to the autocast dtype of convolutions and matrix products; None: no autocast."""
 _LAYOUTS = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
 def layout(inference: Inference, device: torch.device) -> torch.memory_format:
-    """How feature maps lie in memory on a device."""
+    """The memory format of feature maps on a device."""
     automatic = "channels-last" if device.type == "cpu" else "contiguous"
     return _LAYOUTS[automatic if inference.memory_format == "auto" else inference.memory_format]
 
 
 def refuse_unsupported(inference: Inference, device: torch.device) -> None:
-    """Refuse what the device cannot do.
+    """Refuse a setting that the device does not support.
 
     Raises:
-        InputError: TF32 without an NVIDIA GPU.
+        InputError: the precision is TF32 and the device is no NVIDIA GPU.
     """
     if inference.precision == "tf32" and device.type != "cuda":
         raise InputError(
@@ -45,7 +45,8 @@ def refuse_unsupported(inference: Inference, device: torch.device) -> None:
 
 @contextlib.contextmanager
 def switches(inference: Inference) -> Iterator[None]:
-    """While open, TF32 is on where the setting asks for it, and off everywhere else."""
+    """A context in which TF32 is on if the setting's precision is TF32, and off otherwise."""
+    # PyTorch switches TF32 for the whole process, so the state before is restored.
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = products.allow_tf32, convolutions.allow_tf32
     products.allow_tf32 = convolutions.allow_tf32 = inference.precision == "tf32"
@@ -56,7 +57,10 @@ def switches(inference: Inference) -> Iterator[None]:
 
 
 class _Run(nn.Module):
-    """A network in a precision and memory format, fed `batch` copies; (N, C, h, w) float32."""
+    """A network in a precision and memory format: (N, C, h, w) to (N, C, factor * h, factor * w).
+
+    Each image is computed `batch` times at once, and the output of the first copy is returned.
+    """
 
     def __init__(self, network: nn.Module, inference: Inference, device: torch.device) -> None:
         super().__init__()
@@ -73,24 +77,28 @@ class _Run(nn.Module):
         with torch.autocast(kind, dtype, enabled=dtype is not None):
             out: Tensor = self.network(x)
         if not (isinstance(out, Tensor) and out.is_floating_point()):
-            return out  # against the contract: whoever looks at it will say so
+            return out  # breaks the contract of a method; `evaluate` refuses the output
+        # Back to the input's dtype, because autocast leaves 16 bits.
         return out[: len(out) // self.batch].to(x.dtype)
 
 
 def prepare(
     network: nn.Module, inference: Inference, factor: int, device: torch.device, workers: int = 1
 ) -> Tiled:
-    """The network as it is to be run: cast, laid out, compiled, and cut into tiles.
+    """The network in the setting: autocast, memory format, compilation and tiles applied.
 
     Args:
-        network: with its weights, in evaluation mode, on the device.
+        network: with weights loaded, in evaluation mode, on the device.
         inference: the setting.
-        factor: how much larger its output is than its input, per side.
-        device: where it runs.
+        factor: how many times larger the output is than the input, per side.
+        device: where the network runs.
         workers: how many images run at once and share the memory.
 
+    Returns:
+        A module from (N, C, h, w) to (N, C, factor * h, factor * w).
+
     Raises:
-        InputError: the device cannot do it, or the network cannot be cut into the tiles asked for.
+        InputError: the device does not support the setting, or the side of the tiles is below 1.
     """
     refuse_unsupported(inference, device)
     network = network.to(memory_format=layout(inference, device))  # type: ignore[call-overload]

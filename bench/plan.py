@@ -1,4 +1,4 @@
-"""From what was asked for to units: the smallest pieces that are measured, stored and resumed."""
+"""From requests to units: the smallest pieces of work that are measured, stored and resumed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zoo.method import Method
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """One method with its weights, at one scale: the metrics of a dataset, or one cost."""
+    """A method with weights at a scale: the metrics to measure on a dataset, or a single cost."""
 
     method: Method
     weights: ResolvedWeights
@@ -34,27 +34,28 @@ class Unit:
     dataset: Dataset | None = None
     """None for a cost."""
     names: tuple[str, ...]
-    """Names of the metrics, or of the one cost."""
+    """Names of the metrics, or of the single cost."""
     repetitions: int = 1
     inference: Inference = DEFAULT
 
     @property
     def is_timed(self) -> bool:
-        """Whether it measures time, which belongs to one machine."""
+        """Whether the unit measures a time, which depends on the machine."""
         return self.dataset is None and costs.is_timed(self.names[0])
 
     @property
     def label(self) -> str:
-        """The unit in one line for people."""
+        """The unit as a line of text: method, scale, dataset or cost, and setting."""
         named = self.dataset is not None and self.weights.label
         method = self.method.name + (f"@{self.weights.label}" if named else "")
-        what = self.dataset.name if self.dataset else " ".join(self.names)
-        return f"{method} x{self.scale} {what} {self.inference.label}".rstrip()
+        subject = self.dataset.name if self.dataset else " ".join(self.names)
+        return f"{method} x{self.scale} {subject} {self.inference.label}".rstrip()
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of everything that can change the unit's numbers."""
+        """SHA-256, in hex, of everything that can change the unit's numbers."""
         folder = costs.FOLDER if self.dataset is None else metrics.FOLDER
+        # Only the files of the unit's own metrics or cost: an edit elsewhere leaves the unit valid.
         own = tuple(folder / f"{name}.py" for name in self.names)
         own += COST_CODE if self.dataset is None else ()
         facts = {
@@ -70,7 +71,7 @@ class Unit:
             "inference": self.inference.label,
             "device kind": self.device.type,
         }
-        if self.is_timed:
+        if self.is_timed:  # other numbers depend on the kind of device, but not on the machine
             facts["machine"] = [device_name(self.device), torch.get_num_threads()]
             facts["repetitions"] = self.repetitions
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -78,7 +79,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class AccuracyRequest:
-    """What one unit of accuracy is asked for by: a method's name and weights' tag, and where."""
+    """A request for metrics: a method, the tag of the weights, a scale, a dataset, a protocol."""
 
     method: Method
     tag: str
@@ -93,35 +94,43 @@ def accuracy_units(
     names: Sequence[str],
     inference: Inference = DEFAULT,
 ) -> list[Unit]:
-    """One unit a request, those of the same dataset next to each other, none twice.
+    """A unit for each distinct request; units of the same dataset follow each other.
 
-    What has no weights is run in the default way: it computes in double, whatever a network does.
+    A method without weights gets the default setting, because such a method computes in float64
+    in every setting.
+
+    Args:
+        requests: methods, weights, scales, datasets and protocols.
+        device: where the methods run.
+        names: the metrics.
+        inference: how networks run.
 
     Raises:
-        InputError: a method has no such scale or weights.
+        InputError: a method does not have the scale or the weights of a request.
     """
     units: dict[str, Unit] = {}
     for request in requests:
-        chosen = resolve(request.method, request.tag, request.scale)
+        resolved = resolve(request.method, request.tag, request.scale)
         unit = Unit(
             method=request.method,
-            weights=chosen,
+            weights=resolved,
             scale=request.scale,
             protocol=request.protocol,
             device=device,
             dataset=request.dataset,
             names=tuple(names),
-            inference=inference if chosen.sha256 else DEFAULT,
+            inference=inference if resolved.sha256 else DEFAULT,
         )
         units.setdefault(unit.key, unit)
+    # In this order a dataset's files are decoded once: `measure.decoded` keeps the last files.
     return sorted(units.values(), key=lambda unit: unit.dataset.name if unit.dataset else "")
 
 
 def refuse_namesakes(units: Iterable[Unit]) -> None:
-    """Refuse two units that differ but whose Results would bear the same names.
+    """Refuse two different units if the Results of both would have the same names.
 
     Raises:
-        InputError: two methods, weights or folders of one name.
+        InputError: two methods, two files of weights or two folders have the same name.
     """
     known: dict[tuple[object, ...], Unit] = {}
     for unit in units:
@@ -129,13 +138,14 @@ def refuse_namesakes(units: Iterable[Unit]) -> None:
         names = (unit.method.name, unit.weights.label, unit.scale, dataset, unit.protocol.name)
         if known.setdefault(names, unit).key != unit.key:
             raise InputError(
-                f"two different things are called {unit.label}; rename a method, weights or folder"
+                f"two different methods, files of weights or folders are called {unit.label}; "
+                "rename one of them"
             )
 
 
 @dataclass(frozen=True)
 class CostRequest:
-    """What a method's costs are asked for by: where it runs and how, and the rules that feed it."""
+    """A request for a method's costs: the device, the setting, and the protocol of the input."""
 
     method: Method
     scale: int
@@ -143,13 +153,13 @@ class CostRequest:
     device: torch.device
     inference: Inference = DEFAULT
     timed: bool = True
-    """Whether to measure time too, which takes a run of the network."""
+    """Whether to measure time too; only time needs a run of the network."""
     weights: ResolvedWeights | None = None
-    """Its weights, which the time of a method that varies needs."""
+    """The method's weights; needed for the time of a method with `varies`."""
 
 
 def costs_of(units: Iterable[Unit]) -> list[CostRequest]:
-    """The costs of what the units measure."""
+    """A request for the costs of each unit's method, in the unit's setting."""
     return [
         CostRequest(u.method, u.scale, u.protocol, u.device, u.inference, weights=u.weights)
         for u in units
@@ -157,14 +167,19 @@ def costs_of(units: Iterable[Unit]) -> list[CostRequest]:
 
 
 def cost_units(requests: Iterable[CostRequest], repetitions: int) -> list[Unit]:
-    """Every cost of every method, scale and, for a time, inference, each once.
+    """A unit for each cost of each method and scale; for a time, also for each setting.
 
-    No cost depends on what the weights are, so that a fresh initialisation stands in for them, but
-    for the time of a method that varies, which is left out where a request names no weights; only a
-    time needs a protocol. Weights and protocol are those of the first request for the method.
+    Costs do not depend on the values of the weights, so a fresh initialisation is measured. The
+    exception is the time of a method with `varies`: this time needs the weights of the request, and
+    is left out if the request has none. Only a time needs a protocol. If several requests are for
+    the same unit, the weights and the protocol of the first are used.
+
+    Args:
+        requests: methods, scales, protocols, devices and settings.
+        repetitions: of each time measurement.
 
     Raises:
-        InputError: a method has no such scale, or cannot be built.
+        InputError: a method does not have the scale, or cannot be built.
     """
     found: dict[tuple[str, int, str, str], Unit] = {}
     built: dict[tuple[str, int], bool] = {}
@@ -182,6 +197,7 @@ def cost_units(requests: Iterable[CostRequest], repetitions: int) -> list[Unit]:
             own = timed and request.method.varies
             if own and request.weights is None:
                 continue
+            # Only a network's time depends on the setting; every other cost is measured once.
             inference = request.inference if timed and has_weights else DEFAULT
             found.setdefault(
                 (request.method.name, request.scale, name, inference.label),

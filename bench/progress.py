@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, one plain line a piece elsewhere."""
+"""Progress of long work: bars on a terminal; elsewhere a plain line for each piece."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ from rich.progress import Progress as Bars
 
 
 def _bars(console: Console, *between: ProgressColumn, period: float = 30) -> Bars:
-    """A bar with a label, a count, what else stands `between`, and the time left.
+    """A bar with a label, a count, more columns and the time left; nothing without a terminal.
 
-    `period` is over how many seconds speed is estimated. Without a terminal nothing is shown.
+    Args:
+        console: where the bar is drawn.
+        between: more columns, placed before the time left.
+        period: seconds over which the speed is estimated.
     """
     return Bars(
         TextColumn("{task.description}", markup=False),
@@ -29,14 +32,14 @@ def _bars(console: Console, *between: ProgressColumn, period: float = 30) -> Bar
         *between,
         TimeRemainingColumn(),
         console=console,
-        transient=True,
+        transient=True,  # the bar disappears, and the printed lines stay
         disable=not console.is_terminal,
         speed_estimate_period=period,
     )
 
 
 class Progress:
-    """How far the work is, on standard error."""
+    """Progress of the work on standard error: a bar, and a line for each finished piece."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
@@ -46,7 +49,7 @@ class Progress:
 
     @contextlib.contextmanager
     def work(self, pieces: int, steps: int) -> Iterator[None]:
-        """While open, so many pieces are to come, of so many steps together."""
+        """A context for so many `pieces` of work, with so many `steps` in total."""
         self._pieces, self._finished = pieces, 0
         self._bars.reset(self._task, total=steps)
         with self._bars:
@@ -54,7 +57,7 @@ class Progress:
 
     @contextlib.contextmanager
     def piece(self, label: str) -> Iterator[list[str]]:
-        """While open, a piece is at work; what is put into the list is said when it is done."""
+        """A context for a piece of work; lines appended to the list are printed at the end."""
         began = time.perf_counter()
         self._bars.update(self._task, description=label)
         lines: list[str] = []
@@ -65,18 +68,18 @@ class Progress:
         self._console.print(line, markup=False)
 
     def advance(self) -> None:
-        """One step is done."""
+        """Count a finished step."""
         self._bars.advance(self._task)
 
 
 class TrainingProgress:
-    """How far learning is, on standard error: a line a stage, and what the one at work does.
+    """Progress of a training on standard error: a line for each finished stage.
 
-    That is a bar on a terminal, and a plain line now and then elsewhere.
+    The running stage has a bar on a terminal; elsewhere a plain line every `EVERY` seconds.
     """
 
     EVERY = 30.0
-    """Seconds between two plain lines."""
+    """Seconds from a plain line to the next."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
@@ -88,7 +91,7 @@ class TrainingProgress:
 
     @contextlib.contextmanager
     def work(self) -> Iterator[None]:
-        """While open, a recipe is at work."""
+        """A context in which a recipe is running."""
         self._began = self._said = time.monotonic()
         with self._bars:
             yield
@@ -98,7 +101,7 @@ class TrainingProgress:
         self._console.print(line, markup=False)
 
     def show(self, stage: str, done: int, total: int, note: str) -> None:
-        """So many of the stage's steps are done."""
+        """Show that `done` of the stage's `total` steps are finished, with a note."""
         now = time.monotonic()
         if stage != self._stage:
             self._bars.reset(self._task, total=total, description=stage)

@@ -1,7 +1,8 @@
-"""Protocols: every rule by which LR is made and SR is judged, as frozen, hashed values.
+"""Protocols: the rules that make LR from HR and compare SR with HR, as frozen, hashed values.
 
-Each named one says which published numbers it gives; tests/bench/test_reproduction.py and
-test_evaluate.py re-measure those whose images can be had.
+The `source` of each named protocol says which published numbers the protocol gives.
+tests/bench/claims/test_reproduction.py and tests/bench/test_evaluate.py re-measure the numbers
+whose images are available.
 """
 
 from __future__ import annotations
@@ -13,74 +14,78 @@ from typing import TYPE_CHECKING, Literal
 
 from zoo.errors import InputError, unknown
 
-if TYPE_CHECKING:  # so that naming the protocols does not load torch
+if TYPE_CHECKING:  # zoo.resample imports torch, and naming a protocol must not load torch
     from zoo.resample import Edges
 
 SEED = 0
-"""Of everything random, unless another is given: fresh weights, training."""
+"""Default seed of everything random: fresh weights, training."""
 CHANNELS = ("y", "rgb")
-"""What is compared: luma or RGB."""
+"""The channels that a protocol may compare: luma or RGB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """One way to go from HR to LR, and from SR and HR to a number."""
+    """The rules from HR to LR, and from SR and HR to a number."""
 
     name: str
     source: str
-    """Where the rules come from, and which published numbers they give."""
+    """The paper that the rules come from, and the published numbers that the rules give."""
 
     degrade: Literal["luma", "RGB"]
-    """What a luma method's LR is made from: HR luma in double, or the 8-bit HR image.
+    """The source of a luma method's LR: HR luma in float64, or the 8-bit HR image.
     An RGB method's LR is always an 8-bit RGB image."""
     resize: Literal["float", "uint8", "opencv"]
-    """MATLAB's imresize on doubles or on uint8 (rounds after each pass), or cv2.resize on uint8."""
+    """MATLAB's imresize on float64 or on uint8 (rounds after each pass), or cv2.resize on uint8."""
     edges: Edges
     """MATLAB's edge rule: `replicate` clamps, `mirror` reflects."""
     kernel: str = "bicubic"
-    """The kernel that makes LR."""
+    """Name of the kernel that makes LR."""
     antialias: bool = True
     """Whether MATLAB's kernel is stretched when shrinking."""
     round_lr_once_at: tuple[int, ...] = ()
-    """Scales at which 8-bit LR is rounded only at the end: the shared benchmark files at x8."""
+    """Scales at which 8-bit LR is rounded only after the last pass. The shared benchmark files are
+    made so at x8."""
     clip_interpolated: tuple[float, float] | None = None
-    """Range, in [0, 255], that interpolated luma is clipped to before a method sees it."""
+    """Range in [0, 255] to which interpolated luma is clipped for the method; None: no clipping."""
     modcrop: bool = True
-    """Cut HR to a multiple of the scale first; otherwise LR has floor(H / scale) rows and
-    interpolates to H."""
+    """Crop HR to a multiple of the scale first. Otherwise LR has floor(H / scale) rows and is
+    interpolated to H rows."""
 
     channel: Literal["y", "rgb"]
     """Compare luma or RGB."""
     round_luma: bool = True
-    """Round luma to whole levels: of HR before degrading, and of SR before comparing."""
+    """Round luma to whole levels: HR luma before degrading, SR luma before comparing."""
     convert_gray: bool = False
-    """Put a grayscale file through the luma formula (as gray RGB) instead of taking it as luma."""
+    """Convert a grayscale file to RGB with three equal channels. Otherwise its gray is the luma."""
     round_sr: bool = True
     """Round SR to 8 bits, half up, and clip to [0, 255]."""
     border_per_scale: int = 1
+    """Pixels of border for each unit of the scale."""
     border_extra: int = 0
+    """Pixels of border at every scale, added to `border_per_scale * scale`."""
     pooling: Literal["mean of PSNR", "PSNR of mean MSE"] = "mean of PSNR"
-    """A dataset's PSNR: the mean of its images' PSNR, or the PSNR of their mean MSE."""
+    """A dataset's PSNR: the mean of the images' PSNR, or the PSNR of the images' mean MSE."""
     ssim: Literal["2-D", "3-D"] = "2-D"
-    """A window per channel, averaged over channels; or MATLAB's 3-D window on H x W x 3."""
+    """`2-D`: a window per channel, averaged over channels. `3-D`: MATLAB's window on H x W x 3."""
     alex_input: Literal["resize to 256, crop 224", "resize to 224", "as it is"] = (
         "resize to 256, crop 224"
     )
-    """How an image becomes AlexNet's input for ALEX, whose paper does not say."""
+    """How an image becomes AlexNet's input for the metric ALEX. The paper of ALEX does not say."""
 
     def border(self, scale: int) -> int:
-        """Pixels cut on each side before comparing."""
+        """Pixels cut from each side of SR and HR before comparing."""
         return self.border_per_scale * scale + self.border_extra
 
     @property
     def sha256(self) -> str:
-        """Hash of every rule; name and source left out."""
+        """SHA-256 of every rule, in hex; the name and the source are not hashed."""
+        # A protocol renamed, or with a better `source`, still gives the same numbers.
         rules = {k: v for k, v in asdict(self).items() if k not in ("name", "source")}
         return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
 
     @property
     def psnr(self) -> str:
-        """The quantity that holds PSNR under this protocol."""
+        """Name of the PSNR quantity under this protocol: `psnr_y` or `psnr_rgb`."""
         return f"psnr_{self.channel}"
 
 
@@ -153,10 +158,10 @@ PROTOCOLS = {protocol.name: protocol for protocol in _NAMED}
 
 
 def load(name: str) -> Protocol:
-    """The protocol of that name.
+    """The protocol called `name`.
 
     Raises:
-        InputError: there is none.
+        InputError: no protocol has this name.
     """
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
@@ -164,17 +169,17 @@ def load(name: str) -> Protocol:
 
 
 def named(protocol: str | Protocol) -> Protocol:
-    """The protocol of a name, or a protocol of one's own.
+    """The protocol of a name; a Protocol that the caller made is returned unchanged.
 
     Raises:
-        InputError: there is no such name, or other rules go by the name of a known protocol.
+        InputError: no protocol has this name, or the caller's Protocol has the name of a known
+            protocol but other rules.
     """
     if isinstance(protocol, str):
         return load(protocol)
     known = PROTOCOLS.get(protocol.name)
     if known is not None and known.sha256 != protocol.sha256:
         raise InputError(
-            f"these rules are not those of {protocol.name}, a protocol that exists; give them "
-            "another name"
+            f"protocol {protocol.name} exists and has other rules; give your protocol another name"
         )
     return protocol

@@ -1,7 +1,7 @@
-"""The schema: what a result, a verdict and a quantity are, and the columns of every table.
+"""The schema: Result, VerdictRow and Quantity, and the columns of every table.
 
-`bench` fills these tables and `reports` shows them, so both read the columns here. This file
-imports neither torch nor pandas.
+`bench` fills the tables and `reports` shows the tables, so both import the columns from here. This
+file imports neither torch nor pandas, because `reports` works without torch.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from zoo.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """What is known of a quantity besides its values."""
+    """The unit and the meaning of a quantity, without values."""
 
     name: str
-    """As results name it: `psnr_y`, `seconds`."""
+    """The name in results, for example `psnr_y` or `seconds`."""
     unit: str
     higher_is_better: bool | None
-    """None where neither way is better."""
+    """None if neither direction is better."""
     of_machine: bool = False
-    """Whether a value belongs to the machine that it was measured on."""
+    """Whether a value depends on the machine, as a time does."""
     metric: str = ""
-    """The metric whose file measures it; empty for a cost."""
+    """The metric whose file measures the quantity; empty for a cost."""
 
 
 def metric_and_channel(quantity: str) -> tuple[str, str]:
-    """The metric's name, and the channel that it compares.
+    """The name of the metric, and the channel that the metric compares.
 
     >>> metric_and_channel("psnr_y"), metric_and_channel("colour_error_rgb")
     (('psnr', 'y'), ('colour_error', 'rgb'))
     """
-    metric, _, channel = quantity.rpartition("_")
+    metric, _, channel = quantity.rpartition("_")  # the last `_`: a metric's name may have others
     return metric, channel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One value of one quantity for one method, scale, dataset, image and protocol."""
+    """A single value of a quantity, for a method, scale, dataset, image and protocol."""
 
     method: str
     weights: str = ""
@@ -54,22 +54,22 @@ class Result:
     """Empty for an average over the dataset."""
     protocol: str = ""
     inference: str = ""
-    """How the network was run (`bf16 channels-last`); empty for the default."""
+    """The setting in which the network ran, as `bf16 channels-last`; empty for the default."""
     quantity: str
     value: float | None
-    """None where it could not be measured; `note` says why."""
+    """None if the value could not be measured; `note` says why."""
     unit: str = ""
     spread: float | None = None
-    """Of a time: interquartile range over repetitions. Of a published value: half a unit of its
-    last printed digit. Of an average: None."""
+    """For a time: the interquartile range over repetitions. For a published value: half a unit of
+    the last printed digit. For an average: None."""
     source: str = "measured"
-    """`measured`, or the paper."""
+    """`measured`, or the paper that printed the value."""
     run: str = ""
     note: str = ""
 
 
 class Cell(NamedTuple):
-    """The place of a value in a table of results: what was measured, not what came out."""
+    """The place of a value in a table of results: every column that says what was measured."""
 
     method: str
     weights: str
@@ -82,7 +82,7 @@ class Cell(NamedTuple):
 
 
 def cell(result: Result) -> Cell:
-    """The place of a result."""
+    """The cell of a result: the result without value, unit, spread, source, run and note."""
     return Cell(*(getattr(result, column) for column in Cell._fields))
 
 
@@ -92,17 +92,17 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictRow:
-    """A published claim, the value measured beside it, and the verdict."""
+    """A published claim, the measured value, and the verdict."""
 
     table: str
-    """The paper table's name, or the experiment's."""
+    """Name of the paper table or of the experiment."""
     title: str
     source: str
     label: str
     """The method as the paper prints it."""
     method: str
     operation: str = ""
-    """`-` or `/` where the claim is a difference or ratio of two methods; else empty."""
+    """`-` or `/` if the claim is a difference or ratio of two methods; else empty."""
     other: str = ""
     """The second method of a difference or ratio."""
     weights: str
@@ -116,27 +116,27 @@ class VerdictRow:
     """The digits in the paper."""
     claimed: float | None
     measured: float
-    """NaN where nothing was measured."""
+    """NaN if nothing was measured."""
     difference: float
-    """Measured less claimed; NaN where nothing was measured."""
+    """Measured minus claimed; NaN if nothing was measured."""
     tolerance: float | None
     verdict: Verdict
     reason: str
 
 
 WeightsName: TypeAlias = tuple[str, str, str, int]
-"""SHA-256 of weights, and the method, weights' label and scale under which results name them."""
+"""SHA-256 of weights; then the method, the label of the weights and the scale, as in results."""
 
 COLUMNS = tuple(field.name for field in fields(Result))
 VERDICT_COLUMNS = tuple(field.name for field in fields(VerdictRow))
 RUN_COLUMNS = ("run", "key", "value")
-"""Long form: a row for each fact of a run."""
+"""Columns of the table of runs, in long form: a row for each fact of a run."""
 TRAINING_COLUMNS = ("sha256", "method", "weights", "scale", "key", "value")
-"""Long form: a row for each fact of a training."""
+"""Columns of the table of trainings, in long form: a row for each fact of a training."""
 
 
 def to_csv(results: Iterable[Result]) -> str:
-    """CSV text with `COLUMNS`, every value with all its digits, missing values empty."""
+    """CSV text with `COLUMNS`; values have all digits, and missing values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -146,40 +146,47 @@ def to_csv(results: Iterable[Result]) -> str:
 
 
 def _digits(value: str | float) -> str:
-    """A value as text; of a float, the shortest digits that give the same float back."""
+    """A value as text; for a float, the shortest digits that give the same float back."""
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
 def from_csv(path: Path) -> list[Result]:
-    """The results in a CSV file that `to_csv` wrote.
+    """The results of a CSV file that `to_csv` wrote.
 
     Raises:
-        InputError: the file does not exist, has other columns, or holds a value that is no number.
+        InputError: the file does not exist, has other columns, has no rows, or holds a value that
+            is no number.
     """
     try:
+        # utf-8-sig, because a spreadsheet program may have put a byte order mark first.
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         if not rows:
-            raise ValueError("it has no rows")
+            raise ValueError("no rows")
         return [_from_row(row) for row in rows]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a results.csv") from error
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
-            f"{path} is no results.csv ({type(error).__name__}: {error}); its columns are "
-            f"{','.join(COLUMNS)}"
+            f"{path} is no results.csv ({type(error).__name__}: {error}); give a file with the "
+            f"columns {','.join(COLUMNS)}"
         ) from error
 
 
 def _from_row(row: Mapping[str, str]) -> Result:
+    """The Result of a row of a CSV file.
+
+    Raises:
+        KeyError, TypeError, ValueError: a column is missing, or a number is no number.
+    """
     texts = {column: row[column] for column in COLUMNS if column != "inference"}
-    texts["inference"] = row.get("inference", "")  # a table of an earlier version has none
+    texts["inference"] = row.get("inference", "")  # earlier versions did not write this column
     numbers = {
         "scale": int(texts.pop("scale")),
         **{
             name: float(text) if (text := texts.pop(name)) else None for name in ("value", "spread")
         },
     }
-    if any(number != number for number in numbers.values()):
+    if any(number != number for number in numbers.values()):  # only NaN differs from itself
         raise ValueError("nan is no value")
     return Result(**texts, **numbers)  # type: ignore[arg-type]

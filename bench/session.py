@@ -1,6 +1,7 @@
-"""A session: names and settings in; results stored, tables and the page out.
+"""Sessions: from names and settings to stored results, tables and the page.
 
-The command and the Python API are two ways to call it, so both measure, store and report alike.
+The command and the Python API both call a Session, so both measure, store and report in the same
+way.
 """
 
 from __future__ import annotations
@@ -48,26 +49,26 @@ from zoo.errors import InputError, unknown
 from zoo.resample import round_half_up
 
 SCALES = (2, 3, 4)
-"""The scales that are measured where none is named."""
+"""Default scales."""
 CHECKPOINT_SECONDS = 60
-"""Between two checkpoints of an experiment's trainings."""
+"""Seconds from a checkpoint to the next in an experiment's trainings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a request gave: measured now, or measured before and stored."""
+    """The results of a request, measured now or read from the store."""
 
     title: str
     results: list[Result]
     verdicts: pd.DataFrame
-    """Columns `bench.result.VERDICT_COLUMNS`; no rows unless claims were compared."""
+    """Columns `bench.result.VERDICT_COLUMNS`; without rows unless claims were compared."""
     runs: pd.DataFrame
     trainings: pd.DataFrame
     units: int = 0
     computed: int = 0
-    """Units that were not stored before."""
+    """Units that were measured now, because the store did not have the Results."""
     substituted: bool = False
-    """Whether trained weights were measured in place of those that a claim names."""
+    """Whether trained weights were measured instead of the weights that claims name."""
     trials: tuple[Trial, ...] = ()
 
     @property
@@ -76,10 +77,7 @@ class Outcome:
         return store.table(self.results)
 
     def write(self, out: Path) -> tuple[Path, Path]:
-        """Write the page and the CSV of results; both or neither.
-
-        Returns:
-            The paths of `index.html` and `results.csv`.
+        """The paths of the page `index.html` and of `results.csv`; both files are written, or none.
 
         Raises:
             InputError: the folder cannot be written.
@@ -94,25 +92,25 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """An experiment whose arms were trained and measured."""
+    """An experiment with trained and measured arms."""
 
     experiment: Experiment
     averages: pd.DataFrame
-    """By arm and quantity: mean, standard deviation, seeds."""
+    """A row for each arm and quantity: mean, standard deviation, number of seeds."""
     findings: pd.DataFrame
     """Columns `bench.result.VERDICT_COLUMNS`."""
 
 
 def quantities() -> dict[str, Quantity]:
-    """Every quantity that a metric or a cost gives, by its name."""
+    """All quantities of metrics and costs, by name."""
     return metrics.quantities() | costs.quantities()
 
 
 def is_experiment(name: str) -> bool:
-    """Whether a name is an experiment's, and not a paper table's.
+    """Whether the name is of an experiment, not of a paper table.
 
     Raises:
-        InputError: it is neither.
+        InputError: the name is of neither.
     """
     tried, tables = experiments.names(), published.names()
     if name not in tried and name not in tables:
@@ -122,19 +120,20 @@ def is_experiment(name: str) -> bool:
 
 @dataclass(kw_only=True)
 class Session:
-    """One folder of results, one device, one way to run networks.
+    """A folder of results, a device, and a setting for networks.
 
-    Open it with `with`: threads and determinism are set meanwhile, and put back afterwards.
+    Use a session in a `with` statement. Inside, the number of threads and PyTorch's determinism are
+    set; afterwards both are restored.
 
     Raises:
-        InputError: on entering, a device that is not here or cannot run networks that way, or more
-            threads than make sense.
+        InputError: on entering, if the machine does not have the device, the device does not
+            support the setting, or there are far more threads than cores.
     """
 
     out: Path
     """Folder of the store, the page and the CSV."""
     command: str
-    """What was called, kept with the run."""
+    """The command line or call, kept with the run."""
     device_name: str = "cpu"
     threads: int | None = None
     """Processor threads; None for all."""
@@ -149,11 +148,12 @@ class Session:
         self._before = torch.get_num_threads(), torch.backends.cudnn.deterministic
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+        # cuDNN may otherwise choose algorithms that sum in another order from call to call.
         torch.backends.cudnn.deterministic = True
         try:
             self.device = machine.device(self.device_name)
             network.refuse_unsupported(self.inference, self.device)
-        except BaseException:
+        except BaseException:  # Python does not call __exit__ if __enter__ raises
             self._restore()
             raise
         return self
@@ -178,18 +178,19 @@ class Session:
         protocol: str | Protocol,
         metric_names: Iterable[str] = (),
     ) -> Outcome:
-        """Metrics of methods on datasets, and the methods' costs.
+        """Metrics of methods on datasets, and the costs of the methods.
 
         Args:
             specs: methods, `NAME[:KEY=VALUE,...][@WEIGHTS]` or paths of files.
             sets: names of datasets, or folders of HR images.
             scales: enlargements; empty for `SCALES`.
             protocol: the rules, by name or as a value.
-            metric_names: metrics; empty for all that need not be named.
+            metric_names: metrics; empty for the default metrics.
 
         Raises:
-            InputError: something that does not exist or cannot be used.
-            FetchError: a file cannot be had.
+            InputError: a method, dataset, scale, protocol or metric does not exist or cannot be
+                used.
+            FetchError: a file cannot be downloaded.
         """
         rules = protocols.named(protocol)
         loaded = [zoo.load(spec) for spec in dict.fromkeys(specs)]
@@ -200,6 +201,7 @@ class Session:
         for name in names:
             datasets.require(name)
         scales = scales or SCALES
+        # Every name is checked before the first download.
         for method, tag in loaded:
             for scale in scales:
                 weights.resolve(method, tag, scale)
@@ -216,6 +218,7 @@ class Session:
         plan.refuse_namesakes(units)
         for unit in units:
             weights.download(unit.method, unit.weights, self.progress)
+        # The page shows the costs beside the quality, so the costs are measured too.
         units += plan.cost_units(plan.costs_of(units), self.repetitions)
         return self._run("sisrbench: " + ", ".join(images_of), units)
 
@@ -227,16 +230,18 @@ class Session:
         *,
         timed: bool = True,
     ) -> Outcome:
-        """What methods cost; needs no images.
+        """The costs of methods, without images.
 
         Args:
             specs: methods, `NAME[:KEY=VALUE,...][@WEIGHTS]` or paths of files.
-            scales: enlargements; empty for those of `SCALES` that a method has, or its own.
-            protocol: the rules that feed the methods, by name or as a value.
+            scales: enlargements; empty for the scales in `SCALES` that a method has. A method that
+                has none of `SCALES` gets all its own scales.
+            protocol: the rules that make the methods' input, by name or as a value.
             timed: whether to measure time too.
 
         Raises:
-            InputError: something that does not exist or cannot be used.
+            InputError: a method, scale, protocol or file of weights does not exist or cannot be
+                used.
         """
         rules = protocols.named(protocol)
         requests = []
@@ -261,16 +266,18 @@ class Session:
         *,
         anew: bool = False,
     ) -> Outcome:
-        """Measure what paper tables and experiments claim, and judge every claim.
+        """Verdicts on the claims of paper tables and experiments, all claims measured first.
 
         Args:
             names: paper tables and experiments.
             protocol: rules for every claim; None for each claim's own.
-            trained_folder: weights from `train` that are measured in place of the claims' own.
-            anew: train an experiment's arms again.
+            trained_folder: folder of weights from `sisrbench train`, measured instead of the
+                weights that claims name.
+            anew: whether to train an experiment's arms again.
 
         Raises:
-            InputError: something that does not exist or cannot be used.
+            InputError: a table, an experiment, a protocol or a folder does not exist or cannot be
+                used, or an experiment is combined with a protocol or a setting.
         """
         names = list(dict.fromkeys(names))
         tried = [experiments.load(name) for name in names if is_experiment(name)]
@@ -279,8 +286,8 @@ class Session:
         trained = provenance.in_folder(trained_folder) if trained_folder else {}
         if tried and (rules is not None or self.inference != DEFAULT):
             raise InputError(
-                "an experiment is measured by its own protocol, in 32 bits and whole images; leave "
-                "out --protocol and the ways to run a network"
+                "an experiment is measured by its own protocol, in fp32 and on whole images; leave "
+                "out --protocol, --precision, --memory-format, --compile, --batch, --tile, --memory"
             )
         options = RunOptions(
             out=self.out,
@@ -289,6 +296,7 @@ class Session:
             anew=anew,
             command=self.command,
         )
+        # Every experiment is checked before the first training, which can take hours.
         for experiment in tried:
             experiment_run.refuse_untrainable(experiment)
         arms = [experiment_run.train_arms(experiment, options) for experiment in tried]
@@ -319,6 +327,7 @@ class Session:
             )
             trials.append(trial)
             judged.append(trial.findings)
+        # An empty table would change the column types of the joined table.
         with_rows = [found for found in judged if len(found)] or judged[:1]
         return Outcome(
             title=outcome.title,
@@ -333,11 +342,16 @@ class Session:
         )
 
     def _run(self, title: str, units: Sequence[Unit]) -> Outcome:
-        """Measure the units that are not stored yet; the results of all of them."""
+        """The Results of all units; units that are not in the store are measured first.
+
+        Raises:
+            InputError: a unit cannot be measured, or the store cannot be used.
+        """
         found = Store(self.out)
         try:
             facts = machine.facts(self.device)
             run_id = machine.run_id(facts)
+            # A command that computes nothing is not recorded as a run.
             if any(not found.has(unit.key) for unit in units):
                 found.begin(run_id, facts, self.command)
             learned = provenance.of_units(units)
@@ -360,22 +374,22 @@ class Session:
 
 
 OWN_PICTURES = "rcan2018"
-"""The protocol by which pictures of one's own are enlarged: 8-bit RGB in and out."""
+"""The protocol for the user's own pictures: 8-bit RGB in and out."""
 
 
 class Upscaler:
-    """A method with its weights, ready to enlarge pictures; chroma is interpolated for luma methods.
+    """A method with weights, ready to enlarge pictures; for a luma method, chroma is interpolated.
 
     Args:
         spec: `NAME[:KEY=VALUE,...][@WEIGHTS]`, or the path of a method's file.
-        scale: the enlargement.
-        device_name: where it runs.
+        scale: the enlargement, per side.
+        device_name: where the method runs.
         inference: how the network runs.
         progress: shows a download.
 
     Raises:
-        InputError: no such method, scale, weights or device.
-        FetchError: the weights cannot be had.
+        InputError: the method, scale, weights or device do not exist.
+        FetchError: the weights cannot be downloaded.
     """
 
     def __init__(
@@ -392,7 +406,7 @@ class Upscaler:
         self._module = network.prepare(module, inference, self.method.factor(scale), self.device)
 
     def __call__(self, lr: Tensor) -> Tensor:
-        """SR of an image: (1 or 3, h, w) in [0, 255] to (1 or 3, H, W), whole levels.
+        """SR (1 or 3, H, W) of an image (1 or 3, h, w) in [0, 255], as whole levels in [0, 255].
 
         Raises:
             InputError: the method cannot enlarge the image.
@@ -404,16 +418,16 @@ class Upscaler:
         return round_half_up(sr)
 
     def fallbacks(self) -> list[str]:
-        """A line for each image since the last call that memory had cut into tiles."""
+        """A line for each image since the last call that was cut into tiles for lack of memory."""
         lines, self._module.fallbacks = self._module.fallbacks, []
         return lines
 
 
 def stored(out: Path, tables: Iterable[str] = ()) -> Outcome:
-    """Everything that a folder's store holds, compared with paper tables; nothing is measured.
+    """All results in a folder's store, compared with paper tables; nothing is measured.
 
     Raises:
-        InputError: the folder has no store, or there is no such table.
+        InputError: the folder has no store, or a paper table does not exist.
     """
     if not (out / store.FILE).is_file():
         raise InputError(
@@ -427,7 +441,7 @@ def stored(out: Path, tables: Iterable[str] = ()) -> Outcome:
     finally:
         found.close()
     judged = verdicts.all_tables(
-        loaded, results, lambda claim: claim.result.note or f"no result for it in {out}"
+        loaded, results, lambda claim: claim.result.note or f"no result for this claim in {out}"
     )
     return Outcome(
         title="sisrbench: " + (", ".join(names) or "all results"),

@@ -1,7 +1,7 @@
-"""The store: one SQLite file of Results, units, runs and trainings.
+"""The store: a SQLite file of Results, units, runs and trainings.
 
-A unit's Results land in one transaction, so a run that is killed loses at most the unit in
-flight, and the next one continues behind it.
+All Results of a unit are written in a single transaction. A run that is killed loses only the unit
+that was being measured, and the same command continues from there.
 """
 
 from __future__ import annotations
@@ -48,17 +48,19 @@ def _now() -> str:
 
 
 class Store:
-    """Results that were measured, by unit key."""
+    """The measured Results of a folder, by unit key."""
 
     def __init__(self, folder: Path) -> None:
-        """Open, or make, the store of a folder.
+        """Open the store of a folder; a new folder gets a new store.
 
         Raises:
-            InputError: the folder cannot be written, or the file is of another kind or version.
+            InputError: the folder cannot be written, the file is no store, or the store has
+                another format.
         """
         self.path = folder / FILE
         with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
+            # Seconds to wait for another process that writes to the same store.
             self._database = sqlite3.connect(self.path, timeout=60)
         try:
             self._check()
@@ -67,10 +69,14 @@ class Store:
             raise
 
     def _check(self) -> None:
-        """Make the tables of a new file, or see that an old one is of this format."""
+        """Create the tables of a new file, or check the format of an old file.
+
+        Raises:
+            InputError: the file is no store, or has another format.
+        """
         with self._explained():
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
+            if version == 0:  # SQLite's value for a new file
                 self._database.executescript(
                     f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
                 )
@@ -86,6 +92,7 @@ class Store:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
+        """A context in which errors of SQLite and of the disk become InputErrors."""
         try:
             yield
         except (sqlite3.OperationalError, OSError) as error:
@@ -99,13 +106,22 @@ class Store:
             ) from error
 
     def has(self, key: str) -> bool:
-        """Whether a unit's Results are here."""
+        """Whether the Results of the unit with this key are in the store."""
         with self._explained():
             row = self._database.execute("SELECT 1 FROM units WHERE key = ?", (key,)).fetchone()
         return row is not None
 
     def begin(self, run: str, facts: dict[str, str], command: str) -> None:
-        """Note that a run starts; one that was interrupted on the same machine goes on."""
+        """Record that a run starts.
+
+        A run with the same facts is continued: a new command is appended to the run's commands.
+
+        Args:
+            run: identifier of the run.
+            facts: the machine and the software.
+            command: the command line or the call.
+        """
+        # Compared with "; " on both sides, so that a command is not found inside a longer command.
         with self._explained(), self._database:
             self._database.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, '') "
@@ -115,7 +131,7 @@ class Store:
             )
 
     def add(self, key: str, label: str, run: str, results: Iterable[Result]) -> None:
-        """Take in a unit's Results, all or none; none where another process was faster."""
+        """Write all Results of a unit, or none if another process has written the unit already."""
         rows = [{**asdict(result), "run": run, "unit_key": key} for result in results]
         names = ("unit_key", *COLUMNS)
         marks = ", ".join(f":{name}" for name in names)
@@ -123,14 +139,14 @@ class Store:
             unit = self._database.execute(
                 "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)", (key, run, label, _now())
             )
-            if unit.rowcount:
+            if unit.rowcount:  # 0 if another process was faster
                 self._database.executemany(
                     f"INSERT INTO results ({', '.join(names)}) VALUES ({marks})", rows
                 )
             self._database.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
 
     def results(self, keys: Iterable[str] | None = None) -> list[Result]:
-        """Results of these units, in their order; of all units, oldest first, where None."""
+        """Results of the units with these keys, in this order; None: all units, oldest first."""
         if keys is None:
             keys = [row[0] for row in self._select("SELECT key FROM units ORDER BY rowid")]
         query = f"SELECT {', '.join(COLUMNS)} FROM results WHERE unit_key = ? ORDER BY rowid"
@@ -141,14 +157,17 @@ class Store:
         ]
 
     def renew(self, keys: Iterable[str]) -> None:
-        """Note that these units were asked for again: they are the newest."""
+        """Mark the units with these keys as the newest, because the user asked for them again."""
         with self._explained(), self._database:
             self._database.executemany(
                 "UPDATE units SET finished = ? WHERE key = ?", [(_now(), key) for key in keys]
             )
 
     def newest(self) -> list[Result]:
-        """Of units that measured the same thing, on other images say, only the newest's Results."""
+        """Results of the newest unit for each cell: method, weights, scale, dataset, protocol, ...
+
+        Several units can measure the same cell, for example after the images of a folder changed.
+        """
         units: dict[Cell, list[Result]] = {}
         for (key,) in self._select("SELECT key FROM units ORDER BY finished, rowid"):
             by_quantity: dict[Cell, list[Result]] = {}
@@ -156,12 +175,12 @@ class Store:
                 place = cell(found)._replace(image="")
                 by_quantity.setdefault(place, []).append(found)
             for place, results in by_quantity.items():
-                units.pop(place, None)
+                units.pop(place, None)  # removed first, so that the newest units come last
                 units[place] = results
         return [result for results in units.values() for result in results]
 
     def runs(self) -> pd.DataFrame:
-        """Provenance in long form: columns run, key, value."""
+        """The facts of all runs in long form, `RUN_COLUMNS`, oldest run first."""
         rows = []
         for run, facts, command, started, ended in self._select(
             "SELECT * FROM runs ORDER BY rowid"
@@ -171,7 +190,11 @@ class Store:
         return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 
     def note(self, trainings: Mapping[WeightsName, Mapping[str, str]]) -> None:
-        """Keep what trained weights say of their training; said again, it is the newest."""
+        """Record the training of weights; facts recorded before for the same weights are replaced.
+
+        Args:
+            trainings: name of the weights to the facts that their file states.
+        """
         with self._explained(), self._database:
             self._database.executemany(
                 "INSERT OR REPLACE INTO trainings VALUES (?, ?, ?, ?, ?)",
@@ -179,7 +202,7 @@ class Store:
             )
 
     def trainings(self, names: Iterable[WeightsName] | None = None) -> pd.DataFrame:
-        """Trainings in long form, `TRAINING_COLUMNS`: those named, or all, oldest first."""
+        """Trainings of these weights in long form, `TRAINING_COLUMNS`; None: all, oldest first."""
         known = {
             (sha256, method, weights, scale): json.loads(facts)
             for sha256, method, weights, scale, facts in self._select(
@@ -206,14 +229,14 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def as_results(frame: pd.DataFrame) -> list[Result]:
-    """The results in a DataFrame of `COLUMNS`, as `table` gives it.
+    """The Results in the rows of a DataFrame of `COLUMNS`, the inverse of `table`.
 
     Raises:
         InputError: a column is missing.
     """
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
-        raise InputError(f"a table without {', '.join(missing)}; give a table of results")
+        raise InputError(f"the table has no {', '.join(missing)}; give a table of results")
     records: list[dict[str, Any]] = frame[list(COLUMNS)].to_dict("records")  # type: ignore[assignment]
     return [
         Result(**row | {key: None for key in ("value", "spread") if pd.isna(row[key])})

@@ -100,7 +100,7 @@ def score(key: str, row: Row | None, rank: str = "") -> Score:
     if row is None:
         return Score(quantities.UNMEASURED, "not measured")
     if math.isnan(row["value"]):
-        return Score(quantities.UNMEASURED, f"not measured: {row['note'] or 'no reason given'}")
+        return Score(quantities.UNMEASURED, f"not measured: {why_unmeasured(row['note'])}")
     text = quantities.written(key, row["value"])
     spread = "" if math.isnan(row["spread"]) else quantities.spread(text, row["spread"])
     return Score(text, quantities.exact(key, row["value"], row["unit"]), spread, rank)
@@ -157,11 +157,20 @@ class Gap:
     """The methods concerned, separated by commas."""
 
 
+def why_unmeasured(note: str) -> str:
+    """The reason in the note of a result without a value, without the words `not measured`.
+
+    >>> why_unmeasured("not measured: operator x is unknown"), why_unmeasured("")
+    ('operator x is unknown', 'no reason given')
+    """
+    return note.removeprefix("not measured: ") or "no reason given"
+
+
 def gaps(results: pd.DataFrame) -> list[Gap]:
     """The reasons for values that could not be measured, most frequent first."""
     grouped: dict[str, list[Row]] = {}
     for row in rows(results[results["value"].isna()]):
-        grouped.setdefault(row["note"] or "no reason given", []).append(row)
+        grouped.setdefault(why_unmeasured(row["note"]), []).append(row)
     found = [
         Gap(reason, len(cells), ", ".join(distinct(row["method"] for row in cells)))
         for reason, cells in grouped.items()

@@ -6,12 +6,12 @@
 >>> round(float(average["value"].iloc[0]), 2)
 31.94
 
-`measure`, `cost` and `reproduce` do what the commands `run`, `cost` and `reproduce` do, and give a
-table: a pandas DataFrame that shows averages in a notebook. With `out=FOLDER` results are stored
-there, so that the same call again computes nothing; `results(FOLDER)` reads them. Without `out`
-nothing is kept. `psnr`, `ssim` and `degrade` work on arrays and files of your own.
+`measure`, `cost` and `reproduce` work like the commands `run`, `cost` and `reproduce`, and return a
+table: a pandas DataFrame that shows averages in a notebook. With `out=FOLDER`, results are stored
+in the folder: the same call again computes nothing, and `results(FOLDER)` reads the results.
+Without `out`, nothing is kept. `psnr`, `ssim` and `degrade` work on your own arrays and files.
 
-Whatever cannot be used raises an `InputError`, whose one line says what to do.
+Input that cannot be used raises an `InputError`, whose message is a single line with the fix.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ __all__ = [
 ]
 
 Names: TypeAlias = str | Path | Iterable[str | Path]
+"""A name or path, or several."""
 Image: TypeAlias = NDArray[Any] | str | Path
-"""(H, W) or (H, W, 3), uint8 or floats in [0, 255]; or the path of an image file."""
+"""An array (H, W) or (H, W, 3), uint8 or floats in [0, 255]; or the path of an image file."""
 
 
 def measure(
@@ -76,14 +77,14 @@ def measure(
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Table:
-    """Metrics of methods on datasets, image by image and on average, and the methods' costs.
+    """Metrics of methods on datasets, for each image and on average, and the costs of the methods.
 
     Args:
-        methods: `NAME[:KEY=VALUE,...][@WEIGHTS]`, or paths of Python files; one or several.
-        datasets: names of sets, or folders of HR images; one or several.
-        scales: enlargements.
+        methods: a method or several, as `NAME[:KEY=VALUE,...][@WEIGHTS]` or path of a Python file.
+        datasets: a dataset or several, by name or as a folder of HR images.
+        scales: an enlargement or several.
         protocol: the rules, by name or as a value.
-        metrics: which ones; all that need not be named where empty.
+        metrics: names of metrics; empty for all metrics except alex and detail.
         device: `cpu`, `cuda`, `cuda:1`, ...
         threads: processor threads; None for all.
         repeat: repetitions of each time measurement.
@@ -96,7 +97,7 @@ def measure(
         average), protocol, inference, quantity, value, unit, spread, source, run, note.
 
     Raises:
-        InputError: something that does not exist or cannot be used.
+        InputError: an argument names an unknown method, dataset, ..., or cannot be used.
 
     >>> table = measure(["nearest", "bicubic"], "demo", scales=3, metrics="ssim", progress=False)
     >>> sorted(set(table["method"])), "ssim_y" in set(table["quantity"])
@@ -124,13 +125,13 @@ def cost(
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Table:
-    """What methods cost, without any image: multiplies, parameters, memory, time.
+    """Costs of methods, without images: multiplies, parameters, memory, time.
 
     Args:
-        methods: `NAME[:KEY=VALUE,...][@WEIGHTS]`, or paths of Python files; one or several.
-        scales: enlargements; those of 2, 3, 4 that a method has where empty.
-        protocol: the rules that feed the methods, by name or as a value.
-        time: whether to measure time too, which runs the method.
+        methods: a method or several, as `NAME[:KEY=VALUE,...][@WEIGHTS]` or path of a Python file.
+        scales: an enlargement or several; empty for the scales among 2, 3, 4 that a method has.
+        protocol: the rules that make the methods' input, by name or as a value.
+        time: whether to measure time too; only time needs a run of the method.
         device: `cpu`, `cuda`, `cuda:1`, ...
         threads: processor threads; None for all.
         repeat: repetitions of each time measurement.
@@ -142,7 +143,7 @@ def cost(
         A row for each value, with the columns of `measure`.
 
     Raises:
-        InputError: something that does not exist or cannot be used.
+        InputError: an argument names an unknown method, scale, ..., or cannot be used.
 
     >>> table = cost("edsr-baseline", scales=4, time=False, progress=False)
     >>> int(table.set_index("quantity")["value"]["parameters"])
@@ -167,12 +168,12 @@ def reproduce(
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Table:
-    """Measure what paper tables and experiments claim: a verdict for each claim.
+    """Verdicts on the claims of paper tables and experiments, all claims measured first.
 
     Args:
-        tables: names of paper tables or experiments; one or several.
+        tables: a paper table or experiment, or several, by name.
         protocol: rules for every claim; None for each claim's own.
-        trained: folder of weights from `sisrbench train`, measured in place of the claims' own.
+        trained: folder of weights from `sisrbench train`, measured instead of the claims' weights.
         device: `cpu`, `cuda`, `cuda:1`, ...
         threads: processor threads; None for all.
         repeat: repetitions of each time measurement.
@@ -181,11 +182,11 @@ def reproduce(
         progress: whether to show progress on standard error.
 
     Returns:
-        A row for each claim: printed, measured, difference, tolerance, verdict, reason, and where
-        the claim stands (table, label, method, dataset, image, scale, protocol, quantity).
+        A row for each claim: printed, measured, difference, tolerance, verdict, reason, and the
+        place of the claim (table, label, method, dataset, image, scale, protocol, quantity).
 
     Raises:
-        InputError: something that does not exist or cannot be used.
+        InputError: an argument names an unknown table, protocol, ..., or cannot be used.
 
     >>> found = reproduce("edsr2017_table1", progress=False)
     >>> found["verdict"].value_counts().to_dict()
@@ -199,26 +200,29 @@ def reproduce(
 
 
 def results(out: str | Path = "sisrbench-out") -> Table:
-    """Everything that a folder's store holds; of what was measured twice, the newest.
+    """All results in a folder; for a value that was measured twice, the newest.
+
+    Returns:
+        A row for each value, with the columns of `measure`.
 
     Raises:
-        InputError: the folder has no store.
+        InputError: the folder has no results.
     """
     return _results(sessions.stored(Path(out)))
 
 
 def compare(measured: Table, tables: Names) -> Table:
-    """Claims of paper tables beside results that were measured already; measures nothing.
+    """Verdicts on the claims of paper tables, from results measured before; measures nothing.
 
     Args:
-        measured: results of `measure`, `cost` or `results`.
-        tables: names of paper tables; one or several.
+        measured: the table from `measure`, `cost` or `results`.
+        tables: a paper table or several, by name.
 
     Returns:
         A row for each claim, with the columns of `reproduce`.
 
     Raises:
-        InputError: no such table, or a frame without the columns of results.
+        InputError: a paper table does not exist, or `measured` lacks a column of results.
 
     >>> costs = cost("edsr-baseline", scales=4, time=False, progress=False)
     >>> compare(costs, "edsr2017_table1")["verdict"].value_counts().to_dict()
@@ -226,7 +230,7 @@ def compare(measured: Table, tables: Names) -> Table:
     """
     papers = [_paper_table(name) for name in _names(tables)]
     judged = verdicts.all_tables(
-        papers, as_results(measured), lambda claim: claim.result.note or "not among the results"
+        papers, as_results(measured), lambda claim: claim.result.note or "no result for this claim"
     )
     return table_of(judged, sessions.quantities())
 
@@ -235,16 +239,16 @@ def psnr(sr: Image, hr: Image, *, scale: int, protocol: str | Protocol) -> float
     """PSNR of an SR image in dB, under a protocol's border, luma and rounding.
 
     Args:
-        sr: the SR image, (H, W) or (H, W, 3) in [0, 255], or a file.
-        hr: the whole HR image; it is cropped to a multiple of the scale where the protocol says so.
-        scale: the enlargement, from which the border follows.
+        sr: the SR image, (H, W) or (H, W, 3) in [0, 255], or an image file.
+        hr: the whole HR image, likewise; the protocol says whether to crop to a multiple of scale.
+        scale: the enlargement, per side, which sets the border.
         protocol: the rules, by name or as a value.
 
     Returns:
-        Decibels; infinity where both are equal inside the border.
+        PSNR in dB; infinity if both images are equal inside the border.
 
     Raises:
-        InputError: an image that cannot be used, or sizes that do not belong together.
+        InputError: an image cannot be used, or the sizes of SR and HR do not agree.
 
     >>> import numpy as np
     >>> hr = np.full((24, 24), 100, dtype=np.uint8)
@@ -258,16 +262,16 @@ def ssim(sr: Image, hr: Image, *, scale: int, protocol: str | Protocol) -> float
     """SSIM of an SR image, under a protocol's border, luma and rounding.
 
     Args:
-        sr: the SR image, (H, W) or (H, W, 3) in [0, 255], or a file.
-        hr: the whole HR image; it is cropped to a multiple of the scale where the protocol says so.
-        scale: the enlargement, from which the border follows.
+        sr: the SR image, (H, W) or (H, W, 3) in [0, 255], or an image file.
+        hr: the whole HR image, likewise; the protocol says whether to crop to a multiple of scale.
+        scale: the enlargement, per side, which sets the border.
         protocol: the rules, by name or as a value.
 
     Returns:
-        At most 1, for equal images.
+        SSIM, without unit; at most 1, for equal images.
 
     Raises:
-        InputError: an image that cannot be used, or sizes that do not belong together.
+        InputError: an image cannot be used, or the sizes of SR and HR do not agree.
 
     >>> import numpy as np
     >>> hr = np.arange(576, dtype=np.uint8).reshape(24, 24)
@@ -283,17 +287,18 @@ def degrade(
     """The LR image that a protocol makes of an HR image.
 
     Args:
-        hr: (H, W) or (H, W, 3) uint8, or a file.
+        hr: (H, W) or (H, W, 3), uint8 or whole levels in [0, 255], or an image file.
         scale: how many times smaller LR is, per side.
         protocol: the rules, by name or as a value.
-        channels: planes that the method takes; some protocols make LR of luma unless it is `RGB`.
+        channels: planes that the method takes: `luma`, `RGB` or `any`. Some protocols make LR from
+            luma unless `channels` is `RGB`.
 
     Returns:
-        (h, w) or (h, w, 3): uint8 where LR holds whole levels, as a file does; else float64 in
-        [0, 255], not rounded.
+        (h, w) or (h, w, 3): uint8 if all values are whole levels, else float64 in [0, 255], not
+        rounded.
 
     Raises:
-        InputError: an image or a scale that cannot be used.
+        InputError: the image or the scale cannot be used.
 
     >>> import numpy as np
     >>> hr = np.full((24, 24, 3), 100, dtype=np.uint8)
@@ -304,11 +309,11 @@ def degrade(
     _refuse_scale(scale)
     pixels = images.from_array(hr)
     if bool((pixels != pixels.round()).any()):
-        raise InputError("an HR image with fractions; give uint8, as an image file holds")
+        raise InputError("an HR image with fractions; give whole levels, as in an image file")
     _, lr = evaluate.hr_and_lr(
         images.to_pixels(pixels), scale, protocols.named(protocol), channels, pixels.device
     )
-    if torch.equal(lr, lr.round()):
+    if torch.equal(lr, lr.round()):  # 8-bit LR, or float LR that happens to have whole levels
         return images.to_pixels(lr)
     planes: NDArray[np.float64] = lr.numpy()
     return planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
@@ -322,17 +327,18 @@ def load(
     inference: Inference = DEFAULT,
     progress: bool = True,
 ) -> Model:
-    """A method with its weights, ready to enlarge pictures.
+    """A method with weights, ready to enlarge pictures.
 
     Args:
         method: `NAME[:KEY=VALUE,...][@WEIGHTS]`, or the path of a Python file.
-        scale: the enlargement.
+        scale: the enlargement, per side.
         device: `cpu`, `cuda`, `cuda:1`, ...
         inference: how the network is run.
         progress: whether to show a download on standard error.
 
     Raises:
-        InputError: no such method, scale, weights or device, or weights that cannot be had.
+        InputError: the method, scale, weights or device do not exist, or the weights cannot be
+            downloaded.
 
     >>> import numpy as np
     >>> espcn = load("espcn", scale=3)
@@ -344,7 +350,7 @@ def load(
 
 
 class Model:
-    """A method with its weights: call it with an image."""
+    """A method with weights: call the model with an image."""
 
     def __init__(self, upscaler: Upscaler) -> None:
         self._upscaler = upscaler
@@ -356,19 +362,18 @@ class Model:
         return f"Model({self.name}, x{self.scale})"
 
     def __call__(self, image: Image) -> NDArray[np.uint8]:
-        """SR of an image, uint8: (H, W) or (H, W, 3), `scale` times as high and wide.
+        """SR of an image (h, w) or (h, w, 3): uint8, (H, W) or (H, W, 3), each side times `scale`.
 
-        Where the method takes luma, chroma is interpolated bicubically.
+        If the method takes luma, chroma is interpolated bicubically.
 
         Raises:
-            InputError: an image that cannot be used or enlarged.
+            InputError: the image cannot be used or enlarged.
         """
         return images.to_pixels(self._upscaler(images.from_array(image)))
 
 
-def _scored(
-    metric: str, sr: Image, hr: Image, scale: int, protocol: str | Protocol
-) -> float:
+def _scored(metric: str, sr: Image, hr: Image, scale: int, protocol: str | Protocol) -> float:
+    """The value of a metric for an SR image and an HR image."""
     _refuse_scale(scale)
     rules = protocols.named(protocol)
     used = {metric: registry.load(metric)}
@@ -377,15 +382,18 @@ def _scored(
 
 
 def _refuse_scale(scale: int) -> None:
+    """Refuse a scale that is no integer of at least 2; True is an int in Python, but no scale."""
     if isinstance(scale, bool) or not isinstance(scale, int) or scale < 2:
         raise InputError(f"scale {scale!r}; give an integer of at least 2")
 
 
 def _names(given: Names) -> list[str]:
+    """The given names as a list; a single name or path gives a single entry."""
     return [str(given)] if isinstance(given, str | Path) else [str(name) for name in given]
 
 
 def _scales(given: int | Iterable[int]) -> list[int]:
+    """The given scales as a list, each checked."""
     scales = [given] if isinstance(given, int) else list(given)
     for scale in scales:
         _refuse_scale(scale)
@@ -393,7 +401,7 @@ def _scales(given: int | Iterable[int]) -> list[int]:
 
 
 def _called(name: str, **arguments: object) -> str:
-    """The call as it is kept with a run."""
+    """The call as text, kept with the run."""
     shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     return f"sisrbench.{name}({shown})"
 
@@ -408,7 +416,7 @@ def _session(
     inference: Inference,
     progress: bool,
 ) -> Iterator[Session]:
-    """A session in a folder, or in one that goes when the session ends."""
+    """A context with a session in the folder `out`; None: a temporary folder, deleted after."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if out is None else out
         session = Session(
@@ -424,4 +432,5 @@ def _session(
 
 
 def _results(outcome: Outcome) -> Table:
+    """The results of a session, as a table for notebooks."""
     return table_of(outcome.table, sessions.quantities())

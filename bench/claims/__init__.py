@@ -1,1 +1,1 @@
-"""What papers claim, beside what was measured: verdicts, reproduction, regression, experiments."""
+"""Claims of papers beside measurements: verdicts, reproduction, regression, experiments."""

@@ -89,8 +89,8 @@ def _check_start(experiment: Experiment, arm: Arm, recipe: Recipe) -> None:
     if given != wanted:
         takes = f"takes weights of {wanted[0]} x{wanted[1]}" if wanted[0] else "takes no weights"
         raise InputError(
-            f"the arm starts from weights of {given[0]} x{given[1]}, but recipe {recipe.name} {takes}; "
-            "fix `start`"
+            f"the arm starts from weights of {given[0]} x{given[1]}, but recipe {recipe.name} "
+            f"{takes}; fix `start`"
         )
 
 

@@ -1,4 +1,4 @@
-"""From paper tables to units: what has to be measured, and why the rest cannot be."""
+"""From paper tables to units: the measurements that claims need, and reasons for missing ones."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from zoo.errors import InputError
 from zoo.method import Method
 
 COST_PROTOCOL = "srcnn2014"
-"""The rules that feed a method whose cost is claimed without a protocol."""
+"""Protocol of a method's input if a claim about costs names no protocol."""
 _NO_WEIGHTS: Mapping[tuple[str, int], TrainedWeights] = MappingProxyType({})
 
 
 class Reproduction:
-    """A plan to measure paper tables: the units, and why the other claims cannot be measured.
+    """A plan to measure paper tables: the units, and a reason for each claim without a unit.
 
     Args:
         tables: the paper tables.
@@ -40,7 +40,7 @@ class Reproduction:
         repetitions: of each time measurement.
         inference: how networks run.
         progress: shows downloads.
-        trained: weights by method and scale, measured in place of those that a claim names.
+        trained: weights by method and scale, measured instead of the weights that claims name.
     """
 
     def __init__(
@@ -59,7 +59,8 @@ class Reproduction:
         self._progress = progress
         self._trained = trained
         self.substitutes: dict[tuple[str, int], SubstituteWeights] = {}
-        """By a claim's method and scale: the weights that are measured in place of the claim's."""
+        """(method, scale) to the weights that are measured instead of the claims' weights."""
+        # Each method, dataset and file is looked up once; a text is the reason for a failure.
         self._methods: dict[str, Method | str] = {}
         self._sets: dict[str, Dataset | str] = {}
         self._weights: dict[tuple[str, str, int], str] = {}
@@ -67,9 +68,9 @@ class Reproduction:
         self._unmeasured: dict[str, str] = {}
 
     def plan(self) -> list[Unit]:
-        """The units to measure; downloads the images and weights that are missing.
+        """The units to measure; missing images and weights are downloaded first.
 
-        A claim that no unit measures is explained by `why_not`.
+        `why_not` gives the reason for each claim without a unit.
         """
         known = metrics.quantities()
         timed = {name for name, quantity in costs.quantities().items() if quantity.of_machine}
@@ -82,7 +83,7 @@ class Reproduction:
                     continue
                 if result.quantity in known:
                     requests += self._requests(result, method)
-                elif not result.dataset and result.scale:
+                elif not result.dataset and result.scale:  # a cost; scale 0 names no scale
                     costed.append(
                         CostRequest(
                             method,
@@ -100,7 +101,7 @@ class Reproduction:
         return units + plan.cost_units([*plan.costs_of(units), *costed], self._repetitions)
 
     def why_not(self, claim: Claim) -> str:
-        """Why a claim has no measurement."""
+        """The reason why a claim has no measurement."""
         wanted = claim.result
         for name in claim.methods:
             method = self._method(name)
@@ -108,7 +109,7 @@ class Reproduction:
                 return method
         quantity = metrics.quantities().get(wanted.quantity)
         if quantity is None:
-            return wanted.note or f"nothing here measures {wanted.quantity}"
+            return wanted.note or f"sisrbench does not measure {wanted.quantity}"
         if quantity.metric in self._unmeasured:
             return self._unmeasured[quantity.metric]
         dataset = self._dataset(wanted.dataset)
@@ -120,15 +121,18 @@ class Reproduction:
         return next(filter(None, reasons), f"no image {wanted.image!r} in {wanted.dataset}")
 
     def _method(self, name: str) -> Method | str:
+        """The method of a claim, or the reason why the method cannot be used."""
         if name not in self._methods:
             try:
                 self._methods[name] = zoo.load(name)[0]
             except InputError as error:
                 known = name in zoo.names()
-                self._methods[name] = str(error) if known else f"no method {name!r} in zoo"
+                # For an unknown name, the error lists every method, too long for a verdict.
+                self._methods[name] = str(error) if known else f"sisrbench has no method {name!r}"
         return self._methods[name]
 
     def _dataset(self, name: str) -> Dataset | str:
+        """The dataset of a claim, or the reason why the dataset cannot be used."""
         if name not in self._sets:
             try:
                 self._sets[name] = datasets.load(name, self._progress)
@@ -136,11 +140,11 @@ class Reproduction:
                 self._sets[name] = f"{name}: {error}"
             except InputError as error:
                 known = name in datasets.names()
-                self._sets[name] = str(error) if known else f"no dataset {name!r}"
+                self._sets[name] = str(error) if known else f"sisrbench has no dataset {name!r}"
         return self._sets[name]
 
     def _requests(self, claim: Result, method: Method) -> list[AccuracyRequest]:
-        """What measures one method of a claim; nothing where its images or weights are not here."""
+        """The request for a claim's method; empty without the dataset's images or the weights."""
         dataset = self._dataset(claim.dataset)
         if isinstance(dataset, str):
             return []
@@ -155,27 +159,28 @@ class Reproduction:
         return [AccuracyRequest(method, tag, claim.scale, dataset, rules)]
 
     def _trained_for(self, method: Method, scale: int) -> TrainedWeights | None:
-        """Trained weights for a method, or for what its self-ensemble is made of."""
+        """Trained weights for a method; a self-ensemble uses the weights of the plain method."""
         plain = method.name.replace("+", "", 1) if method.wrap else method.name
         return self._trained.get((plain, scale))
 
     def _lacks_weights(self, method: Method, tag: str, claim: Result) -> bool:
+        """Whether the weights for a claim are missing; the reason is kept for `why_not`."""
         place = (method.name, claim.weights, claim.scale)
         if place not in self._weights:
             try:
-                chosen = weights.resolve(method, tag, claim.scale)
+                resolved = weights.resolve(method, tag, claim.scale)
             except InputError as error:
                 self._weights[place] = str(error)
             else:
-                self._weights[place] = self._fetched(method, chosen)
+                self._weights[place] = self._fetched(method, resolved)
         return bool(self._weights[place])
 
-    def _fetched(self, method: Method, chosen: ResolvedWeights) -> str:
-        """Why the weights cannot be had, '' where they can; a file is asked for once."""
-        if chosen.file not in self._files:
-            self._files[chosen.file] = ""
+    def _fetched(self, method: Method, resolved: ResolvedWeights) -> str:
+        """The reason why weights cannot be downloaded, or ''; each file is tried once."""
+        if resolved.file not in self._files:
+            self._files[resolved.file] = ""
             try:
-                weights.download(method, chosen, self._progress)
+                weights.download(method, resolved, self._progress)
             except InputError as error:
-                self._files[chosen.file] = str(error)
-        return self._files[chosen.file]
+                self._files[resolved.file] = str(error)
+        return self._files[resolved.file]

@@ -1,4 +1,4 @@
-"""Claims beside measurements: difference, tolerance, verdict and reason, cell by cell."""
+"""Verdicts: claims joined to measurements, with difference, tolerance and reason for each cell."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from bench.published import Claim, PaperTable
 from bench.result import VERDICT_COLUMNS, Cell, Result, Verdict, VerdictRow, cell
 
 _SLACK = 1e-9
-"""Binary fractions: 0.005 of a printed digit must not fail on its 17th place."""
+"""Allowance for binary fractions: a difference of 0.005 may exceed 0.005 by a rounding error."""
 
 
 class SubstituteWeights(NamedTuple):
-    """Weights that were measured for a method and scale instead of those that claims name."""
+    """Weights measured for a method and scale instead of the weights that claims name."""
 
     label: str
     remark: str
-    """What a verdict by them has to say."""
+    """The words that every verdict on these weights must add."""
 
 
 Substitutes: TypeAlias = Mapping[tuple[str, int], SubstituteWeights]
-"""By method and scale."""
+"""(method, scale) to the substitute weights."""
 NO_SUBSTITUTES: Substitutes = MappingProxyType({})
 
 
 def _place(result: Result) -> Cell:
-    """The cell of a result or claim, whatever its protocol and its way to run a network."""
+    """The cell of a result or claim, without protocol and setting."""
     return cell(result)._replace(protocol="", inference="")
 
 
 class Measured:
-    """Measurements to be joined to claims, by cell and protocol."""
+    """Measurements, found by the cell and protocol of a claim."""
 
     def __init__(
         self, results: Iterable[Result], substitutes: Substitutes = NO_SUBSTITUTES
@@ -47,10 +47,16 @@ class Measured:
             self._found[_place(result)._replace(weights="")].append(result)
 
     def find(self, cell: Cell, protocol: str) -> tuple[float | None, str]:
-        """The value under a protocol, or under the only other there is, and what to say of it.
+        """The value measured for a claim's cell, and a remark; None and the reason without a value.
 
-        Where weights stand in for those of the cell's method and scale, it is theirs. Where the
-        cell names no weights, the only ones that were measured stand in.
+        If the cell was measured under a single other protocol, that value is returned, and the
+        remark says so. If substitute weights were measured for the cell's method and scale, the
+        value is for the substitute weights. If the cell names no weights and only one set of
+        weights was measured, the value is for these weights.
+
+        Args:
+            cell: the place of the claim.
+            protocol: name of the claim's protocol.
         """
         substitute = self._stand_ins.get((cell.method, cell.scale))
         if substitute is not None and cell.dataset:
@@ -59,6 +65,7 @@ class Measured:
         if cell.weights or len({result.weights for result in results}) > 1:
             results = [result for result in results if result.weights == cell.weights]
         remark = ""
+        # Papers do not state a setting, so the default setting is preferred.
         results = [result for result in results if not result.inference] or results
         if protocol not in {result.protocol for result in results} and len(results) == 1:
             remark = f"across protocols: claimed under {protocol or 'none'}, measured under "
@@ -69,11 +76,12 @@ class Measured:
             return None, ""
         found = results[-1]
         if found.value is None:
-            return None, found.note
+            # The verdict itself says "not measured", so the reason does not repeat the words.
+            return None, found.note.removeprefix("not measured: ")
         return found.value, "; ".join(filter(None, (found.inference, remark)))
 
     def of_claim(self, claim: Claim) -> tuple[float | None, str]:
-        """The value beside a claim, and what to say of it; a difference needs both methods."""
+        """The measured value of a claim, and a remark; a difference or ratio needs both methods."""
         published = claim.result
         sides = [
             self.find(_place(published)._replace(method=method), published.protocol)
@@ -95,14 +103,15 @@ _OPERATIONS: Mapping[str, Callable[[float, float], float]] = {
 
 
 def inconsistent_averages(table: PaperTable) -> dict[Cell, str]:
-    """Printed averages that are not the mean of the printed rows, with what they should be.
+    """Cells of printed averages that are not the mean of the printed rows, with an explanation.
 
-    Allowed is what rounding explains: half a digit of the average and, on the mean, of the rows.
+    Rounding may explain a difference: half a digit of the average, plus the mean of half a digit of
+    the rows.
     """
     rows: dict[Cell, list[Result]] = defaultdict(list)
     averages: dict[Cell, Result] = {}
     for claim in table.claims:
-        if claim.other:  # a difference's average is no mean of one method's rows
+        if claim.other:  # the average of a difference is no mean of a single method's rows
             continue
         cell = _place(claim.result)
         if claim.result.image:
@@ -127,9 +136,15 @@ def judge(
     why_not: Callable[[Claim], str],
     substitutes: Substitutes = NO_SUBSTITUTES,
 ) -> pd.DataFrame:
-    """One row a claim, of `VERDICT_COLUMNS`; `why_not` says why a claim was not measured.
+    """Verdicts on a paper table: a row for each claim, with `VERDICT_COLUMNS`.
 
-    A reason says which weights stand in for those that the claim names.
+    If substitute weights were measured for a claim, the reason names the substitute weights.
+
+    Args:
+        table: the paper table.
+        results: the measurements.
+        why_not: function (claim) -> reason why the claim was not measured.
+        substitutes: weights measured instead of the weights that claims name.
     """
     measured = Measured(results, substitutes)
     inconsistent = inconsistent_averages(table)
@@ -181,6 +196,14 @@ def frame(rows: Iterable[VerdictRow]) -> pd.DataFrame:
 def _verdict(
     claim: Result, value: float | None, contradiction: str, remark: str
 ) -> tuple[Verdict, str]:
+    """The verdict on a claim, and the reason.
+
+    Args:
+        claim: the published value.
+        value: the measured value, or None.
+        contradiction: how the claim contradicts the same paper, or ''.
+        remark: a remark on the measured value, or the reason why there is none.
+    """
     if contradiction:
         return "claim inconsistent", contradiction
     if value is None or claim.value is None or claim.spread is None:
@@ -188,6 +211,7 @@ def _verdict(
     difference = value - claim.value
     if abs(difference) <= claim.spread + _SLACK:
         return "reproduced", remark
+    # Without a unit, there would be a space before the comma.
     reason = f"differs by {difference:+.4g} {claim.unit}, {claim.spread:g} allowed".replace(
         " ,", ","
     )
@@ -195,7 +219,7 @@ def _verdict(
 
 
 def _instead(claim: Claim, substitutes: Substitutes) -> list[str]:
-    """What to say of weights that were measured in place of a claim's; of a difference, whose."""
+    """Remarks on the substitute weights of a claim; for two methods, each remark names a method."""
     scale = claim.result.scale
     sides = claim.methods if claim.result.dataset else ()
     found = {name: substitutes[name, scale] for name in sides if (name, scale) in substitutes}
@@ -209,7 +233,7 @@ def all_tables(
     why_not: Callable[[Claim], str],
     substitutes: Substitutes = NO_SUBSTITUTES,
 ) -> pd.DataFrame:
-    """The verdicts of several paper tables, one below the other."""
+    """The verdicts on several paper tables, in a single DataFrame."""
     measured = list(results)
     judged = [judge(table, measured, why_not, substitutes) for table in tables]
     return pd.concat(judged, ignore_index=True) if judged else frame([])

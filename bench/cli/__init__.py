@@ -1,1 +1,1 @@
-"""The command `sisrbench`: one file for each family of commands."""
+"""The command `sisrbench`: a file for each family of commands."""

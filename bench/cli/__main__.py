@@ -1,4 +1,4 @@
-"""`python -m bench.cli`: the command, for a process that another one starts."""
+"""`python -m bench.cli`: the command, for processes that `sisrbench train` starts."""
 
 from bench.cli.main import main
 

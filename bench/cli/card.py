@@ -1,4 +1,4 @@
-"""What a person reads about one method: its card, its layers, the claims that papers make of it."""
+"""Text about a method for the terminal: the card, the layers, and the claims of papers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from zoo.recipe import Descent
 
 
 def print_card(method: Method) -> None:
-    """Who made it, what it takes, its settings, and where its weights come from."""
+    """Print the method's citation, input, scales, settings, weights and recipes."""
     click.secho(method.name, bold=True)
     click.echo(f"  {method.citation}")
     interpolated = f", {method.kernel}" if method.takes == "interpolated" else ""
@@ -58,7 +58,7 @@ def print_card(method: Method) -> None:
 
 
 def _print_training(facts: Mapping[str, str]) -> None:
-    """How weights were made that this project trained, and what they reach; else nothing."""
+    """Print the training and the PSNR of weights from `sisrbench train`; else nothing."""
     if not facts:
         return
     data = ", ".join(name for name, _ in json.loads(facts["data"]))
@@ -75,13 +75,14 @@ def _print_training(facts: Mapping[str, str]) -> None:
     if reached:
         click.echo(f"      {', '.join(reached)}, by {facts['validated by']}")
     rows = json.loads(facts.get("curve", "[]"))
-    some = rows[-1 :: -(len(rows) // 5 or 1)][::-1]  # the last among them
+    some = rows[-1 :: -(len(rows) // 5 or 1)][::-1]  # about five rows, always with the last
     curve = [f"{row['psnr']:.2f} after {row['update']:,.0f}" for row in some]
     if curve:
         click.echo(f"      on {facts['validated on']} {', '.join(curve)}")
 
 
 def _print_recipe(method: Method, recipe: Recipe) -> None:
+    """Print a recipe: data, start, citation, settings, and the command that trains."""
     may = "starts" if recipe.needs_start else "may start"
     at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
     start = f"; {may} from {recipe.starts_from}{at}" if recipe.starts_from else ""
@@ -101,11 +102,11 @@ def _print_recipe(method: Method, recipe: Recipe) -> None:
 
 
 def _print_descent(descent: Descent) -> None:
-    """Every choice that is not the usual one, and why, where a source is silent."""
+    """Print each choice that is not the default, and a reason where the source is silent."""
     for entry in fields(descent):
         value = getattr(descent, entry.name)
-        usual = entry.default_factory() if callable(entry.default_factory) else entry.default
-        if entry.name == "silent" or value == usual:
+        default = entry.default_factory() if callable(entry.default_factory) else entry.default
+        if entry.name == "silent" or value == default:
             continue
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
         for part, each in parts:
@@ -114,9 +115,9 @@ def _print_descent(descent: Descent) -> None:
             reason = descent.silent.get(entry.name, "")
             click.echo(f"      {key}={shown}" + (f"   ({reason})" if reason else ""))
     known = {entry.name for entry in fields(descent)}
-    for what, reason in descent.silent.items():
-        if what not in known:
-            click.echo(f"      {what}: {reason}")
+    for subject, reason in descent.silent.items():
+        if subject not in known:  # reasons that are about no field of Descent
+            click.echo(f"      {subject}: {reason}")
 
 
 def print_layers(method: Method, module: nn.Module, scale: int) -> None:
@@ -139,7 +140,7 @@ def print_layers(method: Method, module: nn.Module, scale: int) -> None:
                 (x, float(x.multiplies), float(x.elements)) for x in counting.per_layer(stated)
             ]
             of = grown.stated_in_words
-    except InputError as error:
+    except InputError as error:  # the card is useful without the layers
         click.echo(f"\n  layers: {error}")
         return
     total = sum(multiplies for _, multiplies, _ in found)
@@ -184,7 +185,7 @@ def _layers_per_pixel(
 
 
 def print_claims(method: Method, tables: Iterable[PaperTable]) -> None:
-    """Every claim of a paper table that names the method."""
+    """Print every claim of the paper tables that names the method."""
     found = [
         (table, claim) for table in tables for claim in table.claims if method.name in claim.methods
     ]
@@ -198,10 +199,11 @@ def print_claims(method: Method, tables: Iterable[PaperTable]) -> None:
 
 
 def _claimed(table: PaperTable, claim: Claim) -> tuple[str, ...]:
+    """The cells of a claim: table, place, quantity, printed value, protocol, remark."""
     said = claim.result
     other = claim.text if claim.other else ""
     weights = f"@{said.weights}" if said.weights else ""
     scale = f"x{said.scale}" if said.scale else ""
-    what = " ".join(filter(None, (other, weights, said.dataset, scale, said.image)))
+    place = " ".join(filter(None, (other, weights, said.dataset, scale, said.image)))
     printed = f"{claim.printed} {said.unit}".strip()
-    return table.name, what, said.quantity, printed, said.protocol, said.note
+    return table.name, place, said.quantity, printed, said.protocol, said.note

@@ -1,4 +1,4 @@
-"""The commands that tell what there is: show, list, fetch."""
+"""The commands that show, list and download methods, datasets and so on: show, list, fetch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ KINDS = (
 
 @click.command()
 @click.argument("spec", type=options.METHOD, metavar="METHOD")
-@click.option("-s", "--scale", type=click.IntRange(2), help="Whose layers.  [default: the least]")
+@click.option(
+    "-s", "--scale", type=click.IntRange(2), help="Scale of the layers.  [default: the smallest]"
+)
 def show(spec: str, scale: int | None) -> int:
-    """A method: its card, its layers, and every claim that papers make of it."""
+    """Show a method's card, layers, and the claims of papers."""
+    # Imported here, as in every command, so that help and errors of usage do not load torch.
     import torch
 
     import zoo
@@ -45,11 +48,11 @@ def show(spec: str, scale: int | None) -> int:
 @click.command(name="list")
 @click.argument("kinds", nargs=-1, metavar="[KIND]...")
 def list_(kinds: tuple[str, ...]) -> int:
-    """Name what there is.
+    """List the names of methods, datasets, tables and other kinds.
 
     KIND is one of methods, datasets, tables, experiments, protocols, metrics, costs, sections.
     """
-    for kind in kinds:
+    for kind in kinds:  # all checked first, so that an error stands alone
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS)
 
@@ -65,14 +68,14 @@ def list_(kinds: tuple[str, ...]) -> int:
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="DATASET|METHOD|METRIC...")
 def fetch(names: tuple[str, ...]) -> int:
-    """Download datasets, published weights, and what metrics need.
+    """Download datasets, published weights, and files for metrics.
 
     \b
     sisrbench fetch set5 set14 b100 srcnn-9-1-5
 
-    Files are checked by hash; one that was cut off is continued. SISRBENCH_CACHE moves the
-    cache; SISRBENCH_MIRROR names a folder or address to try first, laid out as the cache is:
-    github/OWNER/REPOSITORY/COMMIT/PATH, or HOST/PATH.
+    Files are checked by hash. An interrupted download is continued. SISRBENCH_CACHE names the
+    folder of the cache. SISRBENCH_MIRROR names a folder or address to try first, with the same
+    layout as the cache: github/OWNER/REPOSITORY/COMMIT/PATH, or HOST/PATH.
     """  # noqa: D301
     from bench.cli import listing
     from bench.files import fetch as downloads

@@ -1,4 +1,4 @@
-"""What `list` and `fetch` find: the rows of each kind, and the files behind a name."""
+"""The rows that `list` prints for each kind, and the files that `fetch` downloads for a name."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from zoo.errors import InputError, unknown
 
 
 def rows(kind: str) -> list[tuple[str, str]]:
-    """Name and remark of everything of one kind of `bench.cli.catalogue.KINDS`."""
+    """(name, remark) of every entry of a kind in `bench.cli.catalogue.KINDS`."""
     return _LISTED[kind]()
 
 
 def _in_short(name: str) -> str:
-    """What a method takes and which weights it has; of a broken file, what is wrong with it."""
+    """The input and the weights of a method, in a line; for a broken file, the error message."""
     try:
         method = zoo.load(name)[0]
     except InputError as error:
@@ -35,9 +35,11 @@ def _in_short(name: str) -> str:
 
 
 def _listed_datasets() -> list[tuple[str, str]]:
+    """(name, number of images) of every dataset."""
     rows = []
     for name in datasets.names():
         files = datasets.manifest(name).role("HR").values()
+        # Existence only: hashing every image would make the listing slow.
         here = all(fetch.local_path(file).is_file() for file in files)
         rows.append((name, f"{len(files):>3} images{'' if here else ', to be downloaded'}"))
     return rows
@@ -56,10 +58,10 @@ _LISTED: dict[str, Callable[[], list[tuple[str, str]]]] = {
 
 
 def files_of(name: str) -> tuple[list[RemoteFile], str]:
-    """The files behind a set's, a metric's or a method's name, and their licence.
+    """The files of a dataset, metric or method, and the licence.
 
     Raises:
-        InputError: nothing is called so, or it has no files to download.
+        InputError: no dataset, metric or method has this name, or there are no files to download.
     """
     if name in datasets.names():
         manifest = datasets.manifest(name)
@@ -73,8 +75,9 @@ def files_of(name: str) -> tuple[list[RemoteFile], str]:
         raise unknown(
             "dataset, method or metric", name, [*datasets.names(), *zoo.names(), *fetched]
         ) from None
-    chosen = [weights for weights in method.weights if tag in ("", weights.tag)]
-    if not chosen:
+    published_weights = [weights for weights in method.weights if tag in ("", weights.tag)]
+    if not published_weights:
         raise InputError(f"{name} has no published weights to fetch; choose another")
-    files = list(dict.fromkeys(weight_files.remote(found) for found in chosen))
-    return files, "; ".join(dict.fromkeys(found.licence for found in chosen))
+    # Weights of several scales may lie in the same file.
+    files = list(dict.fromkeys(weight_files.remote(found) for found in published_weights))
+    return files, "; ".join(dict.fromkeys(found.licence for found in published_weights))

@@ -1,6 +1,6 @@
-"""The command itself: its commands, its exit status, its errors in one line.
+"""The command `sisrbench`: the list of commands, the exit status, and errors in a single line.
 
-The files of the commands import what measures only when a command runs, so that help, errors of
+The files of the commands import the measuring code only inside the commands. So help, errors of
 usage and `check` load neither torch nor pandas.
 """
 
@@ -21,16 +21,17 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc
 
 
 def main() -> None:
-    """Run the command; exit status 0 done, 1 a check failed, 2 bad usage or input."""
+    """Run the command; exit status 0: done, 1: a check failed, 2: wrong usage or input."""
     keep_freed_memory()
     sys.exit(status(sys.argv[1:]))
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed memory for the next tensor, where it can be told to (glibc).
+    """Make the C library keep freed memory for the next tensor; only glibc has this setting.
 
-    By default every large tensor is mapped and unmapped, and clearing fresh pages takes longer
-    than many a layer's arithmetic: SRCNN 9-1-5 at 1280x720 ran 2.7 times faster without that.
+    By default glibc maps and unmaps memory for every large tensor, and clearing the new pages takes
+    longer than the arithmetic of many layers. SRCNN 9-1-5 at 1280x720 ran 2.7 times faster with
+    this setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
@@ -39,7 +40,7 @@ def keep_freed_memory() -> None:
 
 
 def status(arguments: Sequence[str]) -> int:
-    """Run the command with these arguments and return its exit status; errors are one line."""
+    """The exit status of the command with these arguments; an error is printed as a single line."""
     called = shlex.join(["sisrbench", *arguments])
     try:
         code = command.main(
@@ -52,18 +53,18 @@ def status(arguments: Sequence[str]) -> int:
     except InputError as error:
         click.echo(f"Error: {' '.join(str(error).split())}", err=True)
         return 2
-    except (OSError, MemoryError, UnicodeError) as error:
+    except (OSError, MemoryError, UnicodeError) as error:  # a full disk, say; no fault of the code
         click.echo(f"Error: {one_line(error)}", err=True)
         return 2
     except click.Abort:
-        click.echo("Interrupted; what is finished is stored, the same command goes on.", err=True)
-        return 130
+        click.echo("Interrupted; finished work is stored, the same command continues.", err=True)
+        return 130  # 128 + SIGINT, as shells do
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="sisrbench")
 def command() -> None:
-    """Measure super-resolution methods by the rules of the papers, and hold the papers to it.
+    """Measure super-resolution methods by the rules of the papers, and check the papers' numbers.
 
     \b
     sisrbench run                            the demo, on installed photographs
@@ -73,9 +74,10 @@ def command() -> None:
     sisrbench train a-plus -s 3              learn a method's weights by its recipe
     sisrbench cost edsr-baseline vdsr        what methods cost, without images
     sisrbench show edsr                      a method's card, layers and claims
-    sisrbench list                           what there is
+    sisrbench list                           methods, datasets, tables, ...
 
-    Results are stored in --out. The same command again continues, or computes nothing.
+    Results are stored in --out. Run the same command again to continue. A command that is complete
+    computes nothing.
     """  # noqa: D301
 
 

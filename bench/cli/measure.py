@@ -73,8 +73,8 @@ def run(
 ) -> int:
     """Measure methods: PSNR, SSIM, cost.
 
-    Without arguments this is the demo: interpolations, A+, ESPCN and SRCNN, with weights learned
-    here, on installed photographs.
+    Without arguments this is the demo, on installed photographs: interpolations, and A+, ESPCN and
+    SRCNN with weights that sisrbench trained.
 
     \b
     sisrbench run -m bicubic -m srcnn-9-1-5 -d set5 -d set14 -s 3
@@ -110,14 +110,15 @@ def run(
     "protocol_name",
     type=options.PROTOCOL,
     metavar="NAME",
-    help="Measure by these rules instead of each claim's own; the verdicts say so.",
+    help="Measure by this protocol instead of each claim's own; the verdicts say so.",
 )
 @click.option(
     "--trained",
     "trained_folder",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Judge by weights that `train` left there, where it has the method and scale.",
+    help="Folder of weights from `train`, measured instead of the claims' weights where the method "
+    "and the scale agree.",
 )
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a cell deviates.")
 @click.option("--anew", is_flag=True, help="Train an experiment's arms again.")
@@ -137,7 +138,7 @@ def reproduce(
     threads: int | None,
     repeat: int,
 ) -> int:
-    """Re-measure tables of papers, and what they say of training.
+    """Re-measure tables of papers and claims about training.
 
     \b
     sisrbench reproduce srcnn2014_set5 srcnn2014_set14
@@ -145,9 +146,8 @@ def reproduce(
     sisrbench reproduce edsr2017_table3 --trained sisrbench-trained
     sisrbench reproduce edsr2017_pretraining      trains, from several seeds, and compares
 
-    Says, cell by cell, whether they hold. Every claim gets a verdict: reproduced (to the printed
-    digit), deviates, not measured, or claim inconsistent (the paper contradicts itself), with
-    the reason.
+    Every claim gets a verdict with the reason: reproduced (to the printed digit), deviates, not
+    measured, or claim inconsistent (the paper contradicts itself).
     """  # noqa: D301
     from bench.cli import tables as shown
     from bench.session import Session
@@ -163,11 +163,12 @@ def reproduce(
         outcome = session.reproduce(tables, protocol_name, trained_folder, anew=anew)
     _tell_computed(outcome)
     if trained_folder and not outcome.substituted:
-        click.echo(f"No claim is of a method and scale that {trained_folder} has.", err=True)
+        click.echo(f"No claim has a method and scale of the weights in {trained_folder}.", err=True)
     for trial in outcome.trials:
         shown.print_arms(trial.experiment.title, trial.averages)
         shown.print_findings(trial.findings)
     places = outcome.write(out)
+    # Printed above already, so not again among the verdicts.
     told = {trial.experiment.name for trial in outcome.trials}
     shown.print_verdicts(outcome.verdicts, told=told)
     shown.print_places(places)
@@ -178,7 +179,7 @@ def reproduce(
 @click.argument("specs", nargs=-1, required=True, type=options.METHOD, metavar="METHOD...")
 @options.scale
 @options.protocol
-@click.option("--no-time", is_flag=True, help="Leave out the time: run nothing.")
+@click.option("--no-time", is_flag=True, help="Do not measure time, and run no method.")
 @options.inference
 @options.measuring
 @click.pass_obj
@@ -194,14 +195,15 @@ def cost(
     threads: int | None,
     repeat: int,
 ) -> int:
-    """What methods cost, without any image, or weights but of sc and ne-nnls, which time needs.
+    """Measure the costs of methods, without images.
 
     \b
     sisrbench cost edsr-baseline vdsr srresnet
     sisrbench cost edsr -s 2 --device cuda --precision bf16 --batch 4
 
     Multiplies, additions, parameters, activations, receptive field, memory, and the time of one
-    1280x720 output with its share of what this machine could do at best.
+    1280x720 output with its share of what this machine could do at best. Weights are needed only
+    for the time of sc and ne-nnls.
     """  # noqa: D301
     from bench.cli import tables
     from bench.session import Session
@@ -223,9 +225,9 @@ def cost(
 
 
 def _tell_computed(outcome: Outcome) -> None:
-    """Say how much was stored already, where anything was."""
+    """Print how many measurements were stored before, if any."""
     if not outcome.computed:
-        click.echo(f"Nothing to compute: all {outcome.units} units are stored.", err=True)
+        click.echo(f"Nothing to compute: all {outcome.units} measurements are stored.", err=True)
     elif outcome.computed < outcome.units:
         before = outcome.units - outcome.computed
-        click.echo(f"{before} of {outcome.units} units were stored.", err=True)
+        click.echo(f"{before} of {outcome.units} measurements were stored before.", err=True)

@@ -1,6 +1,7 @@
-"""Options and arguments that several commands share, and what they accept.
+"""Options and arguments that several commands share, with checks of names.
 
-Names are checked here, while the command line is read: a wrong one is told before torch is loaded.
+Names are checked while the command line is read, so that a wrong name is reported before torch is
+loaded.
 """
 
 from __future__ import annotations
@@ -16,26 +17,27 @@ from bench.inference import MEMORY_FORMATS, PRECISIONS, Inference, parse_bytes
 
 DEFAULT_OUT = Path("sisrbench-out")
 NOTHING = "none"
-"""What --validate is given to judge by nothing."""
+"""The value of --validate for no validation."""
 
 
 class _Name(click.ParamType[str]):
-    """A name, refused where nothing is called so."""
+    """A parameter that accepts only known names."""
 
     def __init__(self, name: str, refuse: Callable[[str], object]) -> None:
         self.name = name
         self._refuse = refuse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The name as it was given.
+        """The given name, unchanged.
 
         Raises:
-            InputError: nothing is called so.
+            InputError: the name is unknown.
         """
         self._refuse(value)
         return value
 
 
+# The checks import their registry when they run, because help and version need no registry.
 def _refuse_method(spec: str) -> None:
     import zoo
 
@@ -72,7 +74,7 @@ def _refuse_table(name: str) -> None:
 
 
 METHOD = _Name("method", _refuse_method)
-"""`NAME[:KEY=VALUE,...][@WEIGHTS]` or a file; the name and the file are checked, no more."""
+"""`NAME[:KEY=VALUE,...][@WEIGHTS]` or a file; only the name or the file is checked."""
 DATASET = _Name("dataset", _refuse_dataset)
 VALIDATION = _Name("dataset", lambda name: None if name == NOTHING else _refuse_dataset(name))
 PROTOCOL = _Name("protocol", _refuse_protocol)
@@ -80,11 +82,13 @@ METRIC = _Name("metric", _refuse_metric)
 TABLE = _Name("table", _refuse_table)
 
 device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
-threads = click.option("--threads", type=click.IntRange(1), help="Processor threads; default: all.")
+threads = click.option(
+    "--threads", type=click.IntRange(1), help="Processor threads.  [default: all]"
+)
 
 
 def measuring(function: Callable[..., int]) -> Callable[..., int]:
-    """Options that say where to measure, and where the results go."""
+    """Add the options of a measurement: device, threads, repetitions, and folder of results."""
     options = (
         device,
         click.option(
@@ -103,7 +107,7 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
             help="Repetitions of each time measurement.",
         ),
     )
-    for option in reversed(options):
+    for option in reversed(options):  # the decorator applied last comes first in the help
         function = option(function)
     return function
 
@@ -125,13 +129,14 @@ protocol = click.option(
     default="srcnn2014",
     show_default=True,
     metavar="NAME",
-    help="The rules; `sisrbench list protocols` names them.",
+    help="Protocol; `sisrbench list protocols` lists the names.",
 )
 
 
 def inference(function: Callable[..., int]) -> Callable[..., int]:
-    """Options that say how a network is run; the command gets them as one `inference`."""
+    """Add the options of the setting; the command receives a single argument `inference`."""
 
+    # wraps() also copies the options that decorators below have added to the function.
     @wraps(function)
     def with_inference(
         *arguments: Any,
@@ -176,7 +181,7 @@ def inference(function: Callable[..., int]) -> Callable[..., int]:
             type=click.IntRange(1),
             default=1,
             show_default=True,
-            help="Copies of an image run at once; times are per image.",
+            help="Copies of an image that run at once; times are per image.",
         ),
         click.option(
             "--tile",
@@ -187,8 +192,8 @@ def inference(function: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--memory",
             metavar="SIZE",
-            help="What an image's feature maps may take, as 2GiB, before it is cut.  "
-            "[default: what is free]",
+            help="Most memory for an image's feature maps, for example 2GiB; a larger image is cut "
+            "into tiles.  [default: a share of free memory]",
         ),
     )
     made: Callable[..., int] = with_inference

@@ -21,10 +21,10 @@ from zoo.errors import InputError
     help="Folder that holds the store.",
 )
 def report(tables: tuple[str, ...], out: Path) -> int:
-    """Render again what is stored in --out.
+    """Write the page again from the results stored in --out.
 
-    Writes index.html and results.csv from the whole store. Paper tables named here are compared
-    with it; nothing is measured.
+    Writes index.html and results.csv from the whole store, and compares the named paper tables with
+    the results. Nothing is measured.
     """
     from bench import session
     from bench.cli import tables as shown
@@ -51,10 +51,10 @@ def report(tables: tuple[str, ...], out: Path) -> int:
     type=click.FloatRange(0),
     default=0.001,
     show_default=True,
-    help="How far a metric may move, in its own unit.",
+    help="How far a metric may change, in the unit of the metric.",
 )
 def check(baseline: Path, out: Path, tolerance: float) -> int:
-    """Hold results to an earlier results.csv.
+    """Compare results with an earlier results.csv.
 
     \b
     sisrbench run -m ./mine.py -d set5 --out now && sisrbench check baseline.csv --out now
@@ -66,7 +66,7 @@ def check(baseline: Path, out: Path, tolerance: float) -> int:
     from bench import result
     from bench.claims import regression
 
-    if not math.isfinite(tolerance):
+    if not math.isfinite(tolerance):  # click's range accepts inf and nan
         raise InputError(f"--tolerance {tolerance} would accept any change; give a finite number")
     before, now = result.from_csv(baseline), result.from_csv(out / "results.csv")
     found = regression.changes(before, now, tolerance)

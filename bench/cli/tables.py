@@ -1,4 +1,4 @@
-"""What a person reads on the terminal when a command is done."""
+"""Tables and lines on the terminal at the end of a command."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.result import VERDICTS, Result
 
 
 def console() -> Console:
-    """Where tables go: as wide as the terminal, or as wide as they are where there is none."""
+    """A console for tables; without a terminal, 1000 characters wide, so that no line is broken."""
     found = Console(highlight=False)
     return found if found.is_terminal else Console(highlight=False, width=1000)
 
 
 def print_averages(measured: Sequence[Result]) -> None:
-    """One line a method: its averages, dataset by dataset and scale by scale, the best bold."""
+    """Print a line for each method with averages by dataset and scale; the best are bold."""
     averages = [found for found in measured if found.dataset and not found.image]
     columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
     rows: dict[str, dict[tuple[str, int], list[str]]] = {}
@@ -31,11 +31,13 @@ def print_averages(measured: Sequence[Result]) -> None:
         weights = f"@{found.weights}" if found.weights else ""
         name = f"{found.method}{weights} {found.inference}".rstrip()
         cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
+        # The digits that papers print: two for PSNR, four for SSIM.
         text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
         cell.append(f"[bold]{text}[/]" if found.value == _best(found, averages) else text)
     quantities = " / ".join(dict.fromkeys(found.quantity for found in averages))
     table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
     table.add_column("method")
+    # Names are escaped, because rich reads [...] in a name as markup.
     for dataset, scale in columns:
         table.add_column(rich.markup.escape(f"{dataset} x{scale}"), justify="right")
     for name, cells in rows.items():
@@ -45,7 +47,7 @@ def print_averages(measured: Sequence[Result]) -> None:
 
 
 def _best(found: Result, averages: Sequence[Result]) -> float | None:
-    """The best of the averages that one competes with; None where neither way is better."""
+    """Best average of the same dataset, scale and quantity; None if neither direction is better."""
     place = (found.dataset, found.scale, found.quantity)
     rivals = [
         other.value
@@ -59,9 +61,11 @@ def _best(found: Result, averages: Sequence[Result]) -> float | None:
 
 
 def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
-    """Counts of each verdict by table, and every cell that deviates or contradicts itself.
+    """Print the number of each verdict by table, and each cell that deviates or is inconsistent.
 
-    `told` are tables whose findings stand above already.
+    Args:
+        verdicts: a DataFrame with columns `bench.result.VERDICT_COLUMNS`.
+        told: names of tables whose cells are printed already.
     """
     counted = Table(box=box.SIMPLE)
     for column in ("table", *VERDICTS):
@@ -79,7 +83,7 @@ def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
 
 
 def print_arms(title: str, averages: pd.DataFrame) -> None:
-    """The arms of an experiment: mean and standard deviation over seeds."""
+    """Print the arms of an experiment, with mean and standard deviation over seeds."""
     table = Table(title=rich.markup.escape(title), box=box.SIMPLE, title_justify="left")
     for column in ("arm", "quantity", "mean", "std", "seeds"):
         table.add_column(column, justify="left" if column in ("arm", "quantity") else "right")
@@ -90,14 +94,14 @@ def print_arms(title: str, averages: pd.DataFrame) -> None:
 
 
 def print_findings(verdicts: pd.DataFrame) -> None:
-    """What came of each claim of an experiment: a line each, the difference with its spread."""
+    """Print a line for each claim of an experiment: verdict, mean difference, reason."""
     for row in verdicts.to_dict("records"):
         difference = f"{row['measured']:+.3f} {row['unit']}".rstrip()
         click.echo(f"  {row['verdict']}: {row['label']}: {difference} ({row['reason']})")
 
 
 def print_costs(measured: Sequence[Result]) -> None:
-    """A table a scale: costs down, methods across; why one is missing, below."""
+    """Print a table for each scale, costs by methods, and the reasons for missing values."""
     for scale in sorted({found.scale for found in measured}):
         here = [found for found in measured if found.scale == scale]
         cells = {(_heading(found), found.method): found for found in here}
@@ -115,16 +119,18 @@ def print_costs(measured: Sequence[Result]) -> None:
 
 
 def _heading(found: Result) -> str:
+    """The heading of a row of costs: quantity, unit and setting."""
     unit = f", {found.unit}" if found.unit else ""
     return " ".join(filter(None, (found.quantity.replace("_", " ") + unit, found.inference)))
 
 
 def _cost(found: Result | None) -> str:
+    """The value of a cost as text: counts in full, other values with four digits."""
     if found is None or found.value is None:
         return "-"
     return f"{found.value:,.0f}" if found.value.is_integer() else f"{found.value:,.4g}"
 
 
 def print_places(places: Sequence[Path]) -> None:
-    """The files that were written, on one line."""
+    """Print the paths of the written files, on a single line."""
     click.echo("  ".join(map(str, places)))

@@ -1,4 +1,4 @@
-"""The command that trains: train."""
+"""The command that trains a method: train."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zoo.errors import InputError
     "recipe_name",
     default="",
     metavar="NAME",
-    help="Which of the method's recipes.  [default: its first]",
+    help="Name of a recipe of the method.  [default: the first]",
 )
 @click.option(
     "--data",
@@ -36,17 +36,20 @@ from zoo.errors import InputError
     "--from",
     "start_spec",
     metavar="METHOD[@WEIGHTS]|FILE",
-    help="Weights to start from, where the recipe can.",
+    help="Weights to start from, if the recipe accepts weights.",
 )
 @click.option(
-    "--updates", type=click.IntRange(1), metavar="N", help="Instead of the recipe's number."
+    "--updates",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Number of updates.  [default: the recipe's]",
 )
 @click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a choice of the recipe; may be repeated. sisrbench show METHOD names them.",
+    help="Change a choice of the recipe; may be repeated. `sisrbench show METHOD` lists them.",
 )
 @click.option(
     "--lr",
@@ -54,15 +57,17 @@ from zoo.errors import InputError
     multiple=True,
     type=options.DATASET,
     metavar="DIR",
-    help="LR images under the HR images' names, instead of a degradation; may be repeated.",
+    help="LR images with the HR images' names, instead of a degradation; may be repeated.",
 )
-@click.option("--skip-bad", is_flag=True, help="Leave out images that cannot be used, and say so.")
+@click.option(
+    "--skip-bad", is_flag=True, help="Leave out images that cannot be used, and name them."
+)
 @click.option(
     "--validate",
     "validation_set",
     type=options.VALIDATION,
     metavar="DATASET|DIR|none",
-    help="Judge the network on these images now and then.  [default: set5, for networks]",
+    help="Measure the network on these images from time to time.  [default: set5, for networks]",
 )
 @click.option(
     "--every",
@@ -70,7 +75,7 @@ from zoo.errors import InputError
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Updates from one validation to the next.  [default: a twentieth of all]",
+    help="Updates between two validations.  [default: a twentieth of all]",
 )
 @options.protocol
 @click.option(
@@ -78,14 +83,14 @@ from zoo.errors import InputError
     type=click.Choice(TRAINING_PRECISIONS),
     default="fp32",
     show_default=True,
-    help="Of the network's convolutions and products; the rest stays in 32 bits.",
+    help="Precision of convolutions and matrix products; the rest stays in 32 bits.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=SEED,
     show_default=True,
-    help="Of all that is drawn at random.",
+    help="Seed of everything random.",
 )
 @click.option(
     "--checkpoint",
@@ -94,9 +99,11 @@ from zoo.errors import InputError
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="How often to keep what is learned so far; always at the end of a stage.",
+    help="Seconds between two checkpoints; the end of a stage always has a checkpoint.",
 )
-@click.option("--anew", is_flag=True, help="Start again, in place of what is in --out.")
+@click.option(
+    "--anew", is_flag=True, help="Start again, and replace this training's files in --out."
+)
 @options.device
 @click.option(
     "--processes",
@@ -149,9 +156,9 @@ def train(
     sisrbench train vdsr -s 3 --processes 2
     sisrbench train ./mine.py -s 2 --recipe quick --seed 1
 
-    A file of weights comes out, which says how it was made, and for networks a log beside it, and
-    the weights that were best on --validate. Stopped at any moment, even by kill -9, the same
-    command goes on from its last checkpoint, to the same weights.
+    Writes a file of weights, which also says how the weights were made. For a network, also writes
+    a log, and the weights that were best on --validate. After an interruption, even by kill -9, the
+    same command continues from the last checkpoint and gives the same weights.
     """  # noqa: D301
     import torch
 
@@ -165,10 +172,10 @@ def train(
     from zoo.recipe import Descent
 
     method, tag = zoo.load(spec)
-    if tag:
+    if tag:  # METHOD@WEIGHTS would leave open whether to start from these weights
         raise InputError(f"{spec} names weights already; leave out @{tag}, or give --from")
     if method.wrap is not None:
-        raise InputError(f"{spec} has the weights of the method without the +; train that")
+        raise InputError(f"{spec} has the weights of the method without the +; train that method")
     weights.resolve(method, weights.NONE, scale)
     recipe = recipes.recipe_of(method, recipe_name)
     changed = recipes.changes_of(changes, updates)
@@ -196,8 +203,9 @@ def train(
     inference = Inference(precision=precision)
     used = machine.device(device)
     network.refuse_unsupported(inference, used)
+    # The first process only starts the others, which run this command and join each other below.
     if count > 1 and not processes.is_one_of_several():
-        return processes.start(
+        return processes.start(  # -P: no module of the current folder may shadow a package
             count, [sys.executable, "-P", "-m", "bench.cli", *arguments_of(called)]
         )
     group, used = processes.join(used, count)
@@ -233,7 +241,7 @@ def train(
     )
     with network.switches(inference):
         outcome = training_session.train(training, run_options)
-    if not group.is_first:
+    if not group.is_first:  # a single process reports
         return 0
     if not outcome.computed:
         click.echo("Nothing to compute: these weights are learned already.", err=True)

@@ -1,4 +1,4 @@
-"""The command for pictures of one's own: upscale."""
+"""The command for the user's own pictures: upscale."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zoo.errors import InputError
     type=click.Path(file_okay=False, path_type=Path),
     default=Path(),
     show_default=True,
-    help="Folder that receives IMAGE_x2_METHOD.png.",
+    help="Folder that receives IMAGE_xSCALE_METHOD.png.",
 )
 @options.inference
 def upscale(
@@ -34,7 +34,7 @@ def upscale(
 ) -> int:
     """Enlarge pictures of your own.
 
-    Where the method takes luma, chroma is interpolated bicubically.
+    If the method takes luma, chroma is interpolated bicubically.
     """
     import torch
 
@@ -47,8 +47,10 @@ def upscale(
     method, tag = zoo.load(spec)
     label = method.name + (f"@{Path(tag).name}" if tag else "")
     targets = [out / f"{Path(name).stem}_x{scale}_{label}.png" for name in pictures]
-    if len(set(targets)) < len(targets):
-        raise InputError("two of the pictures would be written to one file; give them apart")
+    if len(set(targets)) < len(targets):  # files of the same name in two folders, for example
+        raise InputError(
+            "two pictures would be written to the same file; use two commands and another --out"
+        )
     for name in pictures:
         if not Path(name).is_file():
             raise InputError(f"no image {name!r}; give the path of a picture")

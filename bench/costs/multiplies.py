@@ -15,8 +15,9 @@ an error, so no operator counts as free by default.
 
 Counts are for each pixel inside an image (`bench.graph.growth`). Work that a method leaves out at
 the borders does not lower the count of the other pixels. A network that pads to a window, or
-attends to all pixels, has no count per pixel: it is counted at the stated size. If the work depends on the image,
-as for sparse coding, the traced forward pass does the mean work that the method's file states.
+attends to all pixels, has no count per pixel: it is counted at the stated size. If the work depends
+on the image, as for sparse coding, the traced forward pass does the mean work that the method's
+file states.
 
 `multadds_720p` is the literature's figure for an output of 1280x720. It differs from
 `multiplies_720p` only for transposed convolutions. The literature's tables count a transposed

@@ -1,4 +1,4 @@
-"""CSV files that open with `# key: value` lines: manifests of datasets and tables of papers."""
+"""CSV files with `# key: value` lines first: manifests of datasets, and paper tables."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from zoo.errors import InputError
 def read(
     path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> tuple[dict[str, str], list[dict[str, str]]]:
-    """The header's keys and the rows, each a dict of these columns.
+    """The header as key to value, and each row as a dict of column to text.
 
-    The `optional` columns may follow the others, all or none of them.
+    Args:
+        path: the file.
+        columns: the columns that the file must have, in this order.
+        optional: columns that may follow; the file has all of these columns or none.
 
     Raises:
-        InputError: other columns, a row of another length, or no rows.
+        InputError: the file has other columns, a row of another length, or no rows.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     header: dict[str, str] = {}
     while lines and lines[0].startswith("#"):
+        # The first colon ends the key; a value may be an address, with more colons.
         key, _, value = lines.pop(0).lstrip("# ").partition(":")
         header[key.strip()] = value.strip()
     reader = csv.reader(lines)
     given = tuple(next(reader, ()))
     if given not in (columns, columns + optional):
         raise InputError(
-            f"{path} has columns {','.join(given)}; expected {','.join(columns)}: mend its header"
+            f"{path} has columns {','.join(given)}; expected {','.join(columns)}: fix the header"
         )
     rows = []
     for number, cells in enumerate(reader, start=1):
         if len(cells) != len(given):
             raise InputError(
-                f"{path}, row {number}: {len(cells)} cells; expected {len(given)}: mend the row"
+                f"{path}, row {number}: {len(cells)} cells; expected {len(given)}: fix the row"
             )
         rows.append(dict(zip(given, cells, strict=True)))
     if not rows:

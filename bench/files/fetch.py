@@ -1,13 +1,13 @@
-"""Downloads by hash: from the public origin, or from a mirror laid out like it.
+"""Downloads of files that are known by hash, from the public origin or from a mirror.
 
-A file has an origin, a path inside it and a SHA-256. It is placed under the cache so that one
-machine's cache can be another's mirror:
+A file has an origin, a path below the origin, and a SHA-256. The cache and mirrors have the same
+layout, so the cache of a machine can be the mirror of another:
 
     github:owner/repository@commit    github/owner/repository/commit/path
     https://host/folder               host/folder/path
 
-`SISRBENCH_MIRROR` names a folder or an address of that layout, tried first; `SISRBENCH_CACHE`
-moves the cache.
+`SISRBENCH_MIRROR` names a folder or an address with this layout, which is tried first.
+`SISRBENCH_CACHE` names the folder of the cache.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from bench.progress import Progress
 from zoo.errors import InputError
 
 WORKERS = 8
-_TIMEOUT = (10, 60)  # seconds to connect, seconds between two pieces
+"""Downloads at the same time."""
+_TIMEOUT = (10, 60)  # seconds to connect, seconds without data from the server
 _ORIGIN = re.compile(
     r"github:[\w.-]+/[\w.-]+@[0-9a-f]+|package:[\w.]+|https://[\w-]+(\.[\w-]+)+(/[\w.~+-]+)*"
 )
@@ -40,24 +41,24 @@ _SHA256 = re.compile("[0-9a-f]{8,64}")
 
 
 class FetchError(InputError):
-    """A file could not be had; what is missing can be named and the rest measured."""
+    """A file could not be downloaded. A caller may name the missing file and measure the rest."""
 
 
 class _OtherBytesError(Exception):
-    """What came is not what the hash says."""
+    """The downloaded bytes do not have the expected hash."""
 
 
 class _NotSecureError(requests.RequestException):
-    """An https address led to another kind, where anybody can answer."""
+    """An https address was redirected to plain http, where any server can answer."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A public file, pinned.
+    """A public file, pinned by hash.
 
     Raises:
-        InputError: an origin of another kind, plain http among them, a path that leaves it, or
-            a hash of fewer than eight digits.
+        InputError: the origin is of another kind (plain http is refused), the path leaves the
+            origin, or the hash has fewer than eight digits.
     """
 
     origin: str
@@ -65,7 +66,7 @@ class RemoteFile:
     file of an installed package."""
     path: str
     sha256: str
-    """In full, or as many of its first digits as the publisher gives, eight at least."""
+    """All 64 hex digits, or as many first digits as the publisher states; at least eight."""
 
     def __post_init__(self) -> None:
         if not _ORIGIN.fullmatch(self.origin):
@@ -73,8 +74,9 @@ class RemoteFile:
                 f"{self.path}: no origin {self.origin!r}; give github:OWNER/REPOSITORY@COMMIT, "
                 "https://HOST/FOLDER or package:NAME"
             )
+        # Empty or dotted parts could lead outside the folder of the origin.
         if {"", ".", ".."} & {*self.path.split("/"), *self.origin.split("/")[3:]}:
-            raise InputError(f"{self.path!r} is no path inside {self.origin}; mend it")
+            raise InputError(f"{self.path!r} is no path inside {self.origin}; fix the path")
         if not _SHA256.fullmatch(self.sha256):
             raise InputError(
                 f"{self.path}: {self.sha256!r} is no SHA-256; give its 64 hex digits, or at least "
@@ -83,7 +85,7 @@ class RemoteFile:
 
     @property
     def layout(self) -> str:
-        """Path in the cache and in a mirror, as the module's head says."""
+        """Path in the cache and in a mirror, in the layout at the top of this module."""
         if self.origin.startswith("https://"):
             return f"{self.origin.removeprefix('https://')}/{self.path}"
         host, _, rest = self.origin.partition(":")
@@ -92,7 +94,7 @@ class RemoteFile:
 
     @property
     def url(self) -> str:
-        """Public address; of a file that is installed, its package and path."""
+        """Public address; for a file of an installed package, `package:NAME/PATH`."""
         if self.origin.startswith("package:"):
             return f"{self.origin}/{self.path}"
         if self.origin.startswith("https://"):
@@ -101,22 +103,26 @@ class RemoteFile:
         return f"https://raw.githubusercontent.com/{repository}/{commit}/{quote(self.path)}"
 
     def is_at(self, path: Path) -> bool:
-        """Whether a file on this machine is this one, by its hash."""
+        """Whether the local file at `path` has this file's hash."""
         return sha256_of(path).startswith(self.sha256)
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `SISRBENCH_CACHE`, or the user's cache folder."""
+    """The folder of downloads: `SISRBENCH_CACHE`, or the user's cache folder."""
     return Path(os.environ.get("SISRBENCH_CACHE") or platformdirs.user_cache_dir("sisrbench"))
 
 
 def mirror() -> str:
-    """The mirror's folder or address, '' without one."""
+    """Folder or address of the mirror; '' if there is no mirror."""
     return os.environ.get("SISRBENCH_MIRROR", "")
 
 
 def local_path(file: RemoteFile) -> Path:
-    """Where the file is, or will be once fetched."""
+    """The path of the file on this machine, whether downloaded yet or not.
+
+    Raises:
+        FetchError: the file belongs to a package that is not installed.
+    """
     if file.origin.startswith("package:"):
         package = file.origin.removeprefix("package:")
         spec = find_spec(package)
@@ -127,19 +133,24 @@ def local_path(file: RemoteFile) -> Path:
 
 
 def is_here(file: RemoteFile) -> bool:
-    """Whether the file is on this machine, byte for byte."""
+    """Whether the file is on this machine, with the right hash."""
     path = local_path(file)
     return path.is_file() and file.is_at(path)
 
 
 def fetch_missing(name: str, files: Iterable[RemoteFile], progress: Progress) -> None:
-    """Have every file on this machine, verified; what is here already is left alone.
+    """Download the files that are not on this machine, and check the hash of each.
 
-    A file is placed only when it is whole and its hash is right; one that was cut off is
-    continued by the next call. Progress speaks of them as `name`, if any is missing.
+    A file appears in the cache only when the file is complete and the hash is right. An interrupted
+    download is continued by the next call.
+
+    Args:
+        name: the noun for the files in the progress line.
+        files: the files to have on this machine.
+        progress: shows a bar and a line, unless no file is missing.
 
     Raises:
-        FetchError: a file cannot be had, or is not what its hash says.
+        FetchError: a file cannot be downloaded, or does not have the expected hash.
     """
     missing = [file for file in files if not is_here(file)]
     if not missing:
@@ -154,13 +165,18 @@ def fetch_missing(name: str, files: Iterable[RemoteFile], progress: Progress) ->
             for future in as_completed(waiting):
                 future.result()
                 progress.advance()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: do not start the downloads that still wait
             pool.shutdown(cancel_futures=True)
             raise
         lines.append(f"{len(missing)} files to {cache_folder()}")
 
 
 def _fetch_one(file: RemoteFile) -> None:
+    """Download a file from the mirror or the origin, check the hash, and place the file.
+
+    Raises:
+        FetchError: no source has the file, or a source has other bytes.
+    """
     path = local_path(file)
     if file.origin.startswith("package:"):
         raise FetchError(f"{path} is missing or changed; install {file.origin[8:]} again")
@@ -171,6 +187,7 @@ def _fetch_one(file: RemoteFile) -> None:
     for source in sources:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            # In the same folder, because a file can be renamed only within a file system.
             with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
                 whole = Path(folder) / path.name
                 _download(source, whole, part=path.with_name(f"{path.name}.part"))
@@ -198,6 +215,7 @@ def _fetch_one(file: RemoteFile) -> None:
 
 
 def _in_mirror(file: RemoteFile) -> str:
+    """The address of a file in the mirror; `file://...` if the mirror is a folder."""
     base = mirror().rstrip("/")
     if "://" in base:
         return f"{base}/{quote(file.layout)}"
@@ -205,19 +223,26 @@ def _in_mirror(file: RemoteFile) -> str:
 
 
 def _reason(error: requests.RequestException) -> str:
+    """The reason of a failed download, in words."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "cut off; what came is kept and continued by the next try"
+        return "cut off; the received part is kept and continued by the next try"
     if isinstance(error, _NotSecureError):
-        return f"it leads through plain http to {error}"
+        return f"redirected through plain http to {error}"
     return "no connection"
 
 
 def _download(url: str, whole: Path, part: Path) -> None:
-    """Copy a mirror's file to `whole`, or continue the `part` that is there until it is whole."""
+    """Download an address to the file `whole`; a local mirror's file is copied.
+
+    Args:
+        url: the address.
+        whole: path of the complete file.
+        part: path of the incomplete file, from which an interrupted download continues.
+    """
     if url.startswith("file://"):
         shutil.copyfile(url2pathname(urlsplit(url).path), whole)
         return
@@ -227,13 +252,15 @@ def _download(url: str, whole: Path, part: Path) -> None:
         hops = [hop.url for hop in (*answer.history, answer)]
         if url.startswith("https:") and not all(hop.startswith("https:") for hop in hops):
             raise _NotSecureError(hops[-1])
+        # The part is as long as the file or longer, but has another hash: start from the beginning.
         if had and answer.status_code == requests.codes.requested_range_not_satisfiable:
             part.unlink()
             _download(url, whole, part)
             return
         answer.raise_for_status()
+        # A server may ignore the range and send the whole file.
         continued = answer.status_code == requests.codes.partial_content
         with part.open("ab" if continued else "wb") as file:
-            for piece in answer.iter_content(1 << 14):
+            for piece in answer.iter_content(1 << 14):  # 16 KiB
                 file.write(piece)
     part.replace(whole)

@@ -1,4 +1,4 @@
-"""The code that a number depends on: the files of a method and of the measuring, and their hash."""
+"""The code that a number depends on: the files of a method and of the harness, as hashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONTRACT = (_ZOO / "method.py", _ZOO / "recipe.py", _ZOO / "errors.py")
 
 
 def code_of(source: Path) -> list[Path]:
-    """A method's file and every file of `zoo` that it imports, directly or through others; sorted."""
+    """A method's file and all files of `zoo` imported from there, directly or not; sorted."""
     found: set[Path] = set()
     waiting = [source]
     while waiting:
@@ -23,9 +23,11 @@ def code_of(source: Path) -> list[Path]:
         if path in found or path in _CONTRACT or not path.is_file():
             continue
         found.add(path)
+        # Read as text, because importing a user's file would run the file.
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
+                # `from zoo import patches` names a file, like `from zoo.patches import ...`.
                 names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
             waiting += [_ZOO / f"{name[4:]}.py" for name in names if name.startswith("zoo.")]
     return sorted(found)
@@ -45,7 +47,7 @@ SHARED_CODE = (
     _BENCH / "graph" / "field.py",
     _BENCH / "measure.py",
 )
-"""Code whose change may change any number: after an edit, every result is measured again."""
+"""Code that may change any number: after an edit, every result is measured again."""
 COST_CODE = (
     _BENCH / "graph" / "roofline.py",
     _BENCH / "graph" / "counting.py",
@@ -56,13 +58,13 @@ COST_CODE = (
 
 @lru_cache
 def method_code(source: Path) -> str:
-    """SHA-256 of a method's file and of every file of `zoo` that it imports."""
+    """SHA-256, in hex, of a method's file and of the files of `zoo` imported from there."""
     return hash_of(tuple(code_of(source)))
 
 
 @lru_cache
 def hash_of(paths: tuple[Path, ...]) -> str:
-    """SHA-256 of the bytes of several files, in order."""
+    """SHA-256, in hex, of the bytes of several files, in this order."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.read_bytes())

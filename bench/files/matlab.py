@@ -1,4 +1,4 @@
-"""MATLAB files of any version, as the arrays that SciPy gives for the older ones."""
+"""Variables of MATLAB files of any version, in the form that SciPy gives for older versions."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ def load(path: Path) -> dict[str, Any]:
     """The variables of a MATLAB file of version 4 to 7.3, in the form of `scipy.io.loadmat`.
 
     Raises:
-        InputError: it holds what no weights are made of, or refers to other files.
-        Exception: it is damaged; the readers raise nearly anything then.
+        InputError: the file holds objects or function handles, or refers to other files.
+        Exception: the file is damaged; the readers may raise almost any exception.
     """
     try:
         found = scipy.io.loadmat(path)
-    except NotImplementedError:  # version 7.3, which is HDF5
+    except NotImplementedError:  # SciPy does not read version 7.3, which is HDF5
         with h5py.File(path, "r", locking=False) as file:
             found = _Hdf5(path).variables(file)
+    # SciPy adds __header__, __version__ and __globals__.
     return {name: value for name, value in found.items() if not name.startswith("__")}
 
 
 class _Hdf5:
-    """A MATLAB 7.3 file in the form that `scipy.io.loadmat` gives an older one of the same content.
+    """A MATLAB 7.3 file, in the form that `scipy.io.loadmat` gives for an older version.
 
-    Arrays have MATLAB's axes, two at least; cells are object arrays; structs are structured arrays
-    of objects, a single one of shape (1, 1); text is an array of its rows. Only numbers may differ
-    in dtype: an older file stores whole numbers in fewer bytes than their class has.
+    Arrays have MATLAB's axes, at least two. Cells are object arrays. Structs are structured arrays
+    of objects; a single struct has shape (1, 1). Text is an array of rows. Only the dtype of
+    numbers may differ: an older file stores whole numbers in fewer bytes than MATLAB's class has.
 
-    Nothing but the file itself is read: links to others are refused, and so are data that say to
-    be larger than what is stored of them can hold.
+    Only the file itself is read. Links to other files are refused. Data are refused as well if the
+    stated size is larger than the stored bytes can hold.
     """
 
-    _MOST_PACKED = 1100  # deflate packs 1032 bytes into one at best
+    _MOST_PACKED = 1100  # bytes for each stored byte; deflate reaches at most 1032
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,20 +51,30 @@ class _Hdf5:
         self.open: set[int] = set()
 
     def variables(self, file: h5py.File) -> dict[str, Any]:
-        """Every variable by its name.
+        """Every variable of the file, by name.
 
         Raises:
-            InputError: what no weights are made of: objects, function handles, links, loops.
+            InputError: the file holds objects, function handles, links or loops.
         """
+        # Names with # are MATLAB's own, as #refs#, where the contents of cells lie.
         return {name: self._member(file, name) for name in file if not name.startswith("#")}
 
     def _member(self, group: h5py.Group, name: str) -> Any:
+        """The value of a member of a group.
+
+        Raises:
+            InputError: the member is a link to another place or file.
+        """
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise InputError(f"{self.path}: {name} is a link to elsewhere; give a file of its own")
         return self._value(group[name])
 
     def _value(self, item: h5py.Group | h5py.Dataset) -> Any:
-        """What an item holds; one that is referred to twice is read once."""
+        """The value of an item; an item with several references is read once.
+
+        Raises:
+            InputError: the item contains itself, or a value that is no plain array.
+        """
         place = h5py.h5o.get_info(item.id).addr
         if place in self.open:
             raise InputError(f"{self.path}: {item.name} holds itself; give a plain file")
@@ -74,6 +85,11 @@ class _Hdf5:
         return self.known[place]
 
     def _read(self, item: h5py.Group | h5py.Dataset) -> Any:
+        """The value of an item, read from the file: a struct, cells, text, a matrix or an array.
+
+        Raises:
+            InputError: the item is an object, a function handle, or not of numbers.
+        """
         kind = bytes(item.attrs.get("MATLAB_class", b"")).decode("ascii")
         if "MATLAB_object_decode" in item.attrs or kind in ("function_handle", "FileWrapper__"):
             raise InputError(f"{self.path}: {item.name} is an object ({kind}); give plain arrays")
@@ -90,10 +106,15 @@ class _Hdf5:
             data = data["real"] + 1j * data["imag"]
         elif item.dtype.names is not None or item.dtype.kind not in "buif":
             raise InputError(f"{self.path}: {item.name} holds no numbers; give plain arrays")
-        data = np.atleast_2d(data.T)
+        data = np.atleast_2d(data.T)  # MATLAB stores by columns, so HDF5 has the axes reversed
         return self._text(data) if kind == "char" else data
 
     def _data(self, item: h5py.Dataset) -> Array:
+        """The stored array of an item, of any shape, axes in HDF5's order.
+
+        Raises:
+            InputError: the data lie in another file, or are smaller than stated.
+        """
         if item.external is not None or item.is_virtual:
             raise InputError(f"{self.path}: {item.name} lies elsewhere; give a file of its own")
         if item.nbytes > self._MOST_PACKED * item.id.get_storage_size():
@@ -104,6 +125,11 @@ class _Hdf5:
         return np.asarray(item[()])
 
     def _empty(self, item: h5py.Dataset, kind: str, shape: tuple[int, ...]) -> Array:
+        """An array without entries, of the class and shape that MATLAB stores instead of data.
+
+        Raises:
+            InputError: the shape is not empty.
+        """
         if 0 not in shape:
             raise InputError(f"{self.path}: {item.name} is empty, of shape {shape}; get it again")
         if kind == "struct":
@@ -113,22 +139,24 @@ class _Hdf5:
         return np.empty(shape, object if kind == "cell" else np.float64)
 
     def _cells(self, item: h5py.Dataset, references: Array) -> Array:
+        """The object array of a cell array, with MATLAB's shape; each reference is followed."""
         cells = np.empty_like(np.atleast_2d(references.T), dtype=object)
         for place, reference in np.ndenumerate(np.atleast_2d(references.T)):
             cells[place] = self._value(item.file[reference])
         return cells
 
     def _fields(self, item: h5py.Group | h5py.Dataset) -> list[str]:
-        """A struct's fields in MATLAB's order."""
+        """Names of a struct's fields, in MATLAB's order."""
         named = item.attrs.get("MATLAB_fields")
         if named is None:
             return list(item) if isinstance(item, h5py.Group) else []
         return [b"".join(letters.tolist()).decode() for letters in named]
 
     def _struct(self, group: h5py.Group) -> Array:
+        """The structured array of a struct, of shape (1, 1), or of an array of structs."""
         names = self._fields(group)
         columns = {name: self._member(group, name) for name in names}
-        # of several structs each field is an array of references that has no class of its own
+        # In an array of structs, each field is an array of references, and has no MATLAB class.
         several = bool(names) and all(
             isinstance(group[name], h5py.Dataset) and "MATLAB_class" not in group[name].attrs
             for name in names
@@ -141,13 +169,14 @@ class _Hdf5:
         return out
 
     def _sparse(self, group: h5py.Group) -> Any:
-        """The compressed columns of a sparse matrix; of one without entries only `jc` is there."""
+        """A sparse matrix in compressed columns, a `scipy.sparse.csc_matrix` of shape (m, n)."""
         starts = self._data(group["jc"])
         shape = (int(group.attrs["MATLAB_sparse"]), len(starts) - 1)
-        if starts[-1] == 0:
+        if starts[-1] == 0:  # without entries, MATLAB stores `jc` only
             return scipy.sparse.csc_matrix(shape)
         entries, rows = self._data(group["data"]), self._data(group["ir"])
         return scipy.sparse.csc_matrix((entries, rows, starts), shape)
 
     def _text(self, codes: Array) -> Array:
+        """Array (m,) of strings, from character codes of shape (m, n): a string for each row."""
         return np.array(["".join(map(chr, row)) for row in codes.reshape(len(codes), -1)])

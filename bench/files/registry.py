@@ -1,4 +1,7 @@
-"""A folder as a registry: a thing's name is its file's name, and listing imports nothing."""
+"""A folder as a registry: each Python file is an entry with the file's name.
+
+Listing the names imports no file.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +21,24 @@ def module_names(folder: Path) -> list[str]:
 
 
 def load_module(kind: str, folder: Path, name: str, required: tuple[str, ...]) -> ModuleType:
-    """The module `name` of a folder of `bench`, holding all the `required` attributes.
+    """The module `name` of a folder of `bench`, with all `required` attributes.
+
+    Args:
+        kind: the noun for an entry, for example `metric`.
+        folder: the package's folder.
+        name: the file's name, without `.py`.
+        required: names of attributes.
 
     Raises:
-        InputError: no such file, one that does not import, or one that lacks an attribute.
+        InputError: the file does not exist, does not import, or lacks an attribute.
     """
     if name not in module_names(folder):
         raise unknown(kind, name, module_names(folder))
     path = folder / f"{name}.py"
     try:
         module = importlib.import_module(f"bench.{folder.name}.{name}")
-    except Exception as error:
-        raise InputError(f"{path} does not import: {one_line(error)}; mend the file") from error
+    except Exception as error:  # a file that anybody may add can raise any exception
+        raise InputError(f"{path} does not import: {one_line(error)}; fix the file") from error
     missing = [attribute for attribute in required if not hasattr(module, attribute)]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; see CONTRIBUTING.md, 'A {kind}'")
@@ -37,9 +46,9 @@ def load_module(kind: str, folder: Path, name: str, required: tuple[str, ...]) -
 
 
 def literals(folder: Path, name: str) -> dict[str, Any]:
-    """The constants of the file `name` that are written as literals; the file is not imported.
+    """Constants of the file `name` that are written as literals; the file is not imported.
 
-    Empty where the file cannot be parsed: importing it says what is wrong.
+    Empty if the file cannot be parsed: the error message comes from importing the file.
     """
     try:
         tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
@@ -50,7 +59,7 @@ def literals(folder: Path, name: str) -> dict[str, Any]:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        with contextlib.suppress(ValueError):  # it is computed
+        with contextlib.suppress(ValueError):  # a computed value, which literal_eval refuses
             value = ast.literal_eval(node.value)
             found |= {target.id: value for target in targets if isinstance(target, ast.Name)}
     return found
@@ -59,12 +68,17 @@ def literals(folder: Path, name: str) -> dict[str, Any]:
 def facts(
     kind: str, folder: Path, name: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """What a file states of itself, read without importing it where it is written as literals.
+    """Constants that a file states, by name; the file is imported only if a literal is missing.
 
-    `optional` constants that the file does not have are left out.
+    Args:
+        kind: the noun for an entry, for example `metric`.
+        folder: the package's folder.
+        name: the file's name, without `.py`.
+        required: constants that the file must have.
+        optional: constants that are left out of the result if the file does not have them.
 
     Raises:
-        InputError: as `load_module`, where the file has to be imported.
+        InputError: as `load_module`, if the file is imported.
     """
     known = literals(folder, name)
     if not all(constant in known for constant in required):

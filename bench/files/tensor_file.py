@@ -1,4 +1,4 @@
-"""Files of tensors that say what they were made from: learned weights, and checkpoints."""
+"""Files of tensors with facts about their making: learned weights and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from zoo.errors import InputError
 
 
 def file_of(state: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
-    """A safetensors file of tensors and facts, to which a hash of the tensors is added."""
-    own = {  # none may share memory
+    """The bytes of a safetensors file with tensors, facts, and a hash of the tensors.
+
+    Args:
+        state: name to tensor, of any shape, dtype and device.
+        facts: name to text.
+    """
+    own = {  # copies, because safetensors refuses tensors that share memory
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in state.items()
     }
@@ -26,21 +31,22 @@ def file_of(state: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
 
 
 def _sha256_of(state: dict[str, Tensor]) -> str:
+    """SHA-256, in hex, of names, shapes, dtypes and values of tensors of any shape."""
     return hashlib.sha256(safetensors.torch.save(state)).hexdigest()
 
 
 def facts_and_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Facts and tensors of a file that `file_of` made.
+    """Facts and tensors of a file that `file_of` made, in the shapes and dtypes that were saved.
 
     Raises:
-        InputError: it is damaged, or another's.
+        InputError: the file is damaged, or was not made by `file_of`.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
             facts = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         whole = facts.get("tensors") == _sha256_of(state)
-    except Exception:  # a damaged file makes the reader raise nearly anything
+    except Exception:  # for a damaged file, the reader may raise almost any exception
         whole = False
     if not whole:
         raise InputError(
@@ -51,7 +57,12 @@ def facts_and_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def differences(asked: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
-    """What a file was made from that is not what is asked for, in words."""
+    """The facts of a file that differ from the requested facts, in words.
+
+    Args:
+        asked: the requested facts; only these are compared.
+        there: the facts in the file.
+    """
     found = []
     for key, text in asked.items():
         if there.get(key) == text:
@@ -61,11 +72,13 @@ def differences(asked: Mapping[str, str], there: Mapping[str, str]) -> list[str]
             both = [(f"{key} {k}", theirs.get(k, ""), ours.get(k, "")) for k in {**theirs, **ours}]
         else:
             both = [(key, theirs, ours)]
-        found += [f"{what} {_short(a)[:60]}, not {_short(b)[:60]}" for what, a, b in both if a != b]
+        # 60 characters each, because a fact may be a long list of images.
+        found += [f"{fact} {_short(a)[:60]}, not {_short(b)[:60]}" for fact, a, b in both if a != b]
     return found
 
 
 def _parsed(text: str) -> Any:
+    """The value of a fact written as JSON; a fact in plain words is returned unchanged."""
     try:
         return json.loads(text)
     except ValueError:
@@ -73,7 +86,7 @@ def _parsed(text: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    """A fact for people: lists with spaces, hashes by their first digits."""
+    """A fact as short text: lists with spaces, a hash by the first 12 digits."""
     if isinstance(value, list):
         return " ".join(map(_short, value)) or "none"
     text = str(value)
@@ -82,10 +95,15 @@ def _short(value: Any) -> str:
 
 
 def refuse_other(path: Path, asked: Mapping[str, str], there: Mapping[str, str]) -> None:
-    """Refuse a file that was made from anything else than what is asked for.
+    """Refuse a file whose facts differ from the requested facts.
+
+    Args:
+        path: the file, for the message.
+        asked: the requested facts.
+        there: the facts in the file.
 
     Raises:
-        InputError: it was; what differs, first things first.
+        InputError: a fact differs; the message has the first three differences.
     """
     found = differences(asked, there)
     if found:

@@ -1,4 +1,4 @@
-"""Weight files: read without running anything in them, and loaded strictly into a network.
+"""Weight files: read without running code in the file, and loaded strictly into a network.
 
 Published weights come as PyTorch pickles, MATLAB files of version 5 or 7.3, or safetensors.
 """
@@ -20,20 +20,27 @@ from zoo.errors import InputError, one_line
 from zoo.method import Method
 
 WRAPPINGS = ("state_dict", "model", "params", "params_ema")
-"""Names under which training programs keep the state dict beside other things."""
+"""Keys of a file under which training programs save the state dict."""
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, name: str) -> None:
-    """Put a state dict into a module: every key, every shape, finite values; or nothing.
+    """Load a state dict into a module if all keys and shapes match and all values are finite.
+
+    Args:
+        module: receives the weights.
+        state: name to tensor, of the shape in the module.
+        path: the file, for the message.
+        name: the method, for the message.
 
     Raises:
-        InputError: it does not fit. Where the module itself refuses what fits by shape, it is not
-            to be used.
+        InputError: the state dict does not fit, and nothing was loaded. The exception is a module
+            that refuses tensors of the right shapes: then do not use the module.
     """
     fit = fitting(module.state_dict(), state, path, name)
     try:
         module.load_state_dict(fit, strict=True)
     except RuntimeError as error:
+        # PyTorch's message begins "Error(s) in loading state_dict for NAME:".
         reason = one_line(error, 300).partition(":")[2].partition(":")[2].strip()
         raise InputError(f"{path} does not fit {name}: {reason}; nothing was loaded") from error
 
@@ -41,13 +48,20 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path, na
 def fitting(
     wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path, name: str
 ) -> dict[str, Tensor]:
-    """A state dict in the dtypes of `wanted`, whose keys and shapes it has, all values finite.
+    """A state dict cast to the dtypes of `wanted`, with its keys and shapes, all values finite.
 
-    Floats of any width are cast. The prefix `module.` that data-parallel training leaves is taken
-    off where every key has it. `wanted` may be on the meta device.
+    Floats of any width are cast. The prefix `module.` of data-parallel training is removed if every
+    key has the prefix.
+
+    Args:
+        wanted: the network's state dict; may be on the meta device.
+        state: name to tensor, as read from a file.
+        path: the file, for the message.
+        name: the network, for the message.
 
     Raises:
-        InputError: it does not fit `name`.
+        InputError: a key is missing or surplus, or a tensor has another shape, another kind of
+            number (float or not), or values that are not finite.
     """
     state = without_prefix(state, wanted)
     faults = [
@@ -68,7 +82,12 @@ def fitting(
 
 
 def _as(given: Tensor, wanted: Tensor) -> tuple[Tensor, str]:
-    """A tensor in another's dtype, and why it cannot stand in its place, '' where it can."""
+    """A tensor cast to the dtype of `wanted`, and the fault; '' if the tensor fits.
+
+    Args:
+        given: a tensor of any shape, from a file.
+        wanted: the network's tensor; `given` must have the same shape.
+    """
     if given.shape != wanted.shape:
         return given, f"is {tuple(given.shape)}, expected {tuple(wanted.shape)}"
     if given.layout != torch.strided or given.is_quantized or given.is_meta:
@@ -77,6 +96,7 @@ def _as(given: Tensor, wanted: Tensor) -> tuple[Tensor, str]:
         given.is_floating_point() and wanted.is_floating_point()
     ):
         return given, f"holds {_word(given)}, expected {_word(wanted)}"
+    # Checked after the cast, because a float64 value may overflow in float32.
     given = given.detach().to(wanted.dtype)
     if given.is_floating_point() and not bool(given.isfinite().all()):
         return given, f"holds NaN or infinity in {_word(given)}"
@@ -84,15 +104,17 @@ def _as(given: Tensor, wanted: Tensor) -> tuple[Tensor, str]:
 
 
 def _word(tensor: Tensor) -> str:
+    """The dtype of a tensor of any shape, for example `float32`."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
 def without_prefix(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
 ) -> Mapping[str, Tensor]:
-    """The state dict without the prefix `module.` that data-parallel training puts on every key.
+    """The state dict without the prefix `module.`, which data-parallel training adds to each key.
 
-    Unchanged where some key lacks the prefix, or where the network's own keys have it.
+    The result is the same state dict if a key lacks the prefix, or if the network's own keys have
+    the prefix. The shape of each tensor stays the same.
     """
     prefix = "module."
     if not state or not all(key.startswith(prefix) for key in state):
@@ -104,13 +126,18 @@ def without_prefix(
 
 # Reading
 def read_state_dict(path: Path, method: Method) -> dict[str, Tensor]:
-    """State dict of a `.safetensors`, `.pt` or `.pth` file, or of another layout that is converted.
+    """The state dict of a weight file, in the method's layout; each tensor has the stored shape.
 
-    Nothing in the file is executed: a pickle may hold tensors and plain containers only. Of what a
-    training program saved, the state dict under one of `WRAPPINGS` is taken, if it is the only one.
+    Nothing in the file is executed: a pickle may contain tensors and plain containers only. If a
+    training program saved more than the state dict, the state dict is found by a key of
+    `WRAPPINGS`; there must not be a second state dict.
+
+    Args:
+        path: a `.safetensors`, `.pt`, `.pth` or `.mat` file.
+        method: converts `.mat` files, and files with the layouts that the method names.
 
     Raises:
-        InputError: not such a file, damaged, or holding anything else.
+        InputError: the file is of another kind, damaged, or has no state dict.
     """
     with _explained(path):
         if path.suffix == ".mat":
@@ -120,7 +147,11 @@ def read_state_dict(path: Path, method: Method) -> dict[str, Tensor]:
 
 
 def _convert(arrays: Mapping[str, Any], method: Method, path: Path) -> dict[str, Tensor]:
-    """Another layout's arrays as the method's state dict."""
+    """The method's state dict, made from arrays of any shape in another layout.
+
+    Raises:
+        InputError: the method converts no files, or not this layout.
+    """
     if method.convert is None:
         raise InputError(f"{method.name} reads no .mat files; give .safetensors, .pt or .pth")
     try:
@@ -130,21 +161,23 @@ def _convert(arrays: Mapping[str, Any], method: Method, path: Path) -> dict[str,
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """State dict of a `.safetensors`, `.pt` or `.pth` file, as `read` gives it.
+    """The state dict of a `.safetensors`, `.pt` or `.pth` file; each tensor has the stored shape.
 
     Raises:
-        InputError: not such a file, damaged, or holding anything else.
+        InputError: the file is of another kind, damaged, or has no state dict.
     """
     with _explained(path):
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         if path.suffix in (".pt", ".pth"):
+            # weights_only: the unpickler refuses code.
             return _state_dict(torch.load(path, map_location="cpu", weights_only=True), path)
     raise InputError(f"{path}: weights end in .safetensors, .pt, .pth or .mat, not {path.suffix!r}")
 
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
+    """A context in which the readers' errors become InputErrors that name the file."""
     try:
         yield
     except pickle.UnpicklingError as error:
@@ -154,12 +187,13 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
     except InputError:
         raise
-    except Exception as error:  # a damaged file makes the readers raise nearly anything
+    except Exception as error:  # for a damaged file, the readers may raise almost any exception
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(f"{path} cannot be read as weights: {reason}; get it again") from error
 
 
 def _is_state_dict(value: Any) -> bool:
+    """Whether a value is a mapping, not empty, of names to tensors."""
     return (
         isinstance(value, Mapping)
         and bool(value)
@@ -168,6 +202,13 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a loaded file: the file's whole content, or the only state dict by key.
+
+    Tensors have any shape.
+
+    Raises:
+        InputError: the file has no state dict, several, or a single one under an unknown key.
+    """
     if _is_state_dict(loaded):
         return dict(loaded)
     inner = []
@@ -175,7 +216,7 @@ def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
         inner = [str(key) for key, value in loaded.items() if _is_state_dict(value)]
     if len(inner) > 1:
         raise InputError(
-            f"{path} holds several state dicts: {', '.join(inner[:5])}; save the one that is meant"
+            f"{path} holds several state dicts: {', '.join(inner[:5])}; save only one of them"
         )
     if inner and inner[0] in WRAPPINGS:
         return dict(loaded[inner[0]])

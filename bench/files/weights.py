@@ -1,8 +1,9 @@
-"""Weights: which file a name stands for, read without running anything, loaded strictly.
+"""Weights of a method: from the name `METHOD@WEIGHTS` to the file and the loaded module.
 
-Published weights come as the authors left them: PyTorch pickles, MATLAB files of version 5 or 7.3,
-safetensors. What was read once is kept as safetensors under `converted/` in the cache, named after
-the hash of the original and of all that reads it.
+Published weights keep the authors' formats: PyTorch pickles, MATLAB files of version 5 or 7.3,
+safetensors. After the first load, the weights are kept as safetensors under `converted/` in the
+cache. The name of a converted file contains the hashes of the original and of the code that reads
+the original.
 """
 
 from __future__ import annotations
@@ -31,41 +32,49 @@ from zoo.errors import InputError, one_line
 from zoo.method import Method, Weights
 
 NONE = "none"
-"""`METHOD@none`: a fresh initialisation, seeded."""
+"""Tag of a fresh initialisation from a seed, as in `METHOD@none`."""
 BUILT_IN = "built-in"
-"""Default tag of a method whose `build` brings its own weights."""
+"""Default tag of a method whose `build` returns a module with weights."""
 _USUAL_SCALES = (2, 3, 4, 8)
+"""Scales to try for a hint, if a method accepts any scale."""
 
 
 @dataclass(frozen=True)
 class ResolvedWeights:
-    """The weights that one unit uses."""
+    """The weights that a method uses at a scale."""
 
     label: str
-    """As results name them: a tag, a file's name, or '' for a method that has none."""
+    """The name in results: a tag, a file's name, or '' for a method without weights."""
     sha256: str
-    """Of a published file as much as its card gives."""
+    """In hex; for a published file as many first digits as the card states."""
     file: RemoteFile | None = None
     card: Weights | None = None
-    """Of a published file."""
+    """The card of a published file."""
     path: Path | None = None
-    """Of a file of the user's own."""
+    """The path of the user's own file."""
 
 
 def remote(card: Weights) -> RemoteFile:
-    """The file of published weights: where it lies in the cache, and its public address.
+    """The remote file of published weights.
 
     Raises:
-        InputError: the card's origin, path or hash is none.
+        InputError: the card's origin, path or hash is not valid.
     """
     return RemoteFile(card.origin, card.path, card.sha256)
 
 
 def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
-    """The weights that `METHOD@tag` means at a scale; the tag '' means the paper's main table's.
+    """The weights that `METHOD@tag` means at a scale.
+
+    Args:
+        method: the method.
+        tag: a tag of published weights, `none`, `built-in`, or the path of a file. The empty tag
+            means the method's default, the weights of the paper's main table.
+        scale: the enlargement.
 
     Raises:
-        InputError: no such tag or file, not published at this scale, or nothing published.
+        InputError: no tag or file has this name, the weights are not published at this scale, or
+            the method has no published weights.
     """
     published = {weights.tag: weights for weights in method.weights if weights.scale == scale}
     tags = sorted({weights.tag for weights in method.weights})
@@ -75,7 +84,7 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
     if tag == BUILT_IN:
         return ResolvedWeights(tag, _sha256_of(fresh(method, scale).state_dict()))
     if not tag:
-        if next(fresh(method, scale).parameters(), None) is None:
+        if next(fresh(method, scale).parameters(), None) is None:  # an interpolation, for example
             return ResolvedWeights("", "")
         raise InputError(
             f"{method.name} has no published weights; give {method.name}@FILE, or "
@@ -87,8 +96,8 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
     if tag in tags:
         scales = ", ".join(f"x{w.scale}" for w in method.weights if w.tag == tag)
         raise InputError(
-            f"{method.name}@{tag} is published at {scales} only, not at x{scale}; choose a scale "
-            f"or weights that exist"
+            f"{method.name}@{tag} is published at {scales} only, not at x{scale}; choose another "
+            f"scale or other weights"
         )
     path = Path(tag)
     if path.is_dir():
@@ -103,20 +112,20 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
 
 
 def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
-    """The method's module as `build` makes it from a seed; nothing is put around it.
+    """The method's module, as `build` makes the module with a seed; `wrap` is not applied.
 
     Raises:
-        InputError: `build` fails, or gives no module.
+        InputError: `build` raises an exception, or returns no module.
     """
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):  # leaves the caller's random numbers unchanged
             torch.manual_seed(seed)
             module = method.build(scale, method.settings)
     except InputError:
         raise
     except Exception as error:
         raise InputError(
-            f"{method.name}: build raised {one_line(error, 160)}; mend the method"
+            f"{method.name}: build raised {one_line(error, 160)}; fix the method"
         ) from error
     if not isinstance(module, nn.Module):
         raise InputError(
@@ -126,6 +135,7 @@ def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
 
 
 def _sha256_of(state: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hex, of names, shapes, dtypes and values of tensors of any shape."""
     digest = hashlib.sha256()
     for name, tensor in state.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -134,10 +144,10 @@ def _sha256_of(state: Mapping[str, Tensor]) -> str:
 
 
 def download(method: Method, chosen: ResolvedWeights, progress: Progress) -> None:
-    """Have the published file, if one was chosen, on this machine.
+    """Download the published file, unless the weights are not published or are here already.
 
     Raises:
-        FetchError: it cannot be had.
+        FetchError: the file cannot be downloaded.
     """
     if chosen.file is not None:
         name = f"{method.name}@{chosen.label} {Path(chosen.file.path).name}"
@@ -145,12 +155,13 @@ def download(method: Method, chosen: ResolvedWeights, progress: Progress) -> Non
 
 
 def build(method: Method, chosen: ResolvedWeights, scale: int, device: torch.device) -> nn.Module:
-    """The method's module with its weights, fetched before, in evaluation mode, on the device.
+    """The method's module with weights, in evaluation mode, on the device.
 
-    What the card wraps around the module is put there once the weights are in.
+    Published weights must have been downloaded before. The method's `wrap` is applied after the
+    weights are loaded.
 
     Raises:
-        InputError: the file is not what was published, cannot be read, or does not fit.
+        InputError: the file has another hash, cannot be read, or does not fit the module.
     """
     module = fresh(method, scale)
     path = fetch.local_path(chosen.file) if chosen.file is not None else chosen.path
@@ -162,17 +173,23 @@ def build(method: Method, chosen: ResolvedWeights, scale: int, device: torch.dev
 
 
 def _load(
-    module: nn.Module, method: Method, chosen: ResolvedWeights, scale: int, path: Path
+    module: nn.Module, method: Method, resolved: ResolvedWeights, scale: int, path: Path
 ) -> None:
+    """Load a file into a module, from the converted form if there is one.
+
+    Raises:
+        InputError: the file has another hash, cannot be read, or does not fit the module.
+    """
     sha256 = sha256_of(path)
-    if not sha256.startswith(chosen.sha256):
+    if not sha256.startswith(resolved.sha256):
         raise InputError(
-            f"{path} has changed: its SHA-256 is not {chosen.sha256[:12]}...; get it again"
+            f"{path} has changed: its SHA-256 is not {resolved.sha256[:12]}...; get it again"
         )
     place = _place_of_converted(method, scale, path, sha256)
     kept = _converted(place, sha256)
     if kept is not None:
-        with contextlib.suppress(InputError):  # a method may build other layers than it did then
+        # A method may build other layers than when the converted form was made.
+        with contextlib.suppress(InputError):
             load_strictly(module, kept, path, method.name)
             return
     state = without_prefix(read_state_dict(path, method), module.state_dict())
@@ -181,15 +198,16 @@ def _load(
     except InputError as error:
         raise InputError(f"{error}{_resemblance(state, method, scale)}") from None
     if place is not None:
-        _keep(module, place, method, chosen, scale, path, sha256)
+        _keep(module, place, method, resolved, scale, path, sha256)
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Name to shape of the tensors of a state dict."""
     return {key: value.shape for key, value in state.items()}
 
 
 def _resemblance(state: Mapping[str, Tensor], method: Method, scale: int) -> str:
-    """What weights that did not fit look like: another scale's, else another method's, else ''."""
+    """A hint about weights that did not fit: shapes of another scale, of another method, or ''."""
     given = _shapes(state)
     if given == _outline(method, scale):
         return ""  # the fault is in the values
@@ -206,21 +224,22 @@ def _resemblance(state: Mapping[str, Tensor], method: Method, scale: int) -> str
 
 
 def _outline(method: Method, scale: int) -> dict[str, torch.Size]:
-    """The keys and shapes of a method's weights; nothing is allocated."""
+    """Keys and shapes of a method's weights, found on the meta device without allocating memory."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return _shapes(method.build(scale, method.settings).state_dict())
-    except Exception:  # a hint only; what is wrong with a method is said where it is used
+    except Exception:  # only a hint is lost; using a broken method gives the error message
         return {}
 
 
 # Kept as safetensors
 def _place_of_converted(method: Method, scale: int, path: Path, sha256: str) -> Path | None:
-    """Where the converted form of a file is kept; None where it needs none, or is no weights."""
+    """Path of the converted form of a file; None for safetensors, and if the method has no file."""
     if path.suffix not in (".mat", ".pt", ".pth") or not method.source.is_file():
         return None
     facts = [
-        method.name.replace("+", "", 1) if method.wrap else method.name,  # the same weights
+        # METHOD+ has the weights of METHOD.
+        method.name.replace("+", "", 1) if method.wrap else method.name,
         dict(method.settings),
         scale,
         [sha256_of(source) for source in code_of(method.source)],
@@ -231,14 +250,17 @@ def _place_of_converted(method: Method, scale: int, path: Path, sha256: str) -> 
 
 
 def _converted(place: Path | None, sha256: str) -> dict[str, Tensor] | None:
-    """The weights that were kept for an original of this hash; None without, or if damaged."""
+    """The converted state dict of an original with this hash, in the shapes of the saved module.
+
+    None if there is no converted form, or if the converted form is damaged.
+    """
     if place is None or not place.is_file():
         return None
     try:
         with safetensors.safe_open(place, "pt") as file:
             facts = file.metadata() or {}
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except Exception:  # a damaged file makes the reader raise nearly anything
+    except Exception:  # for a damaged file, the reader may raise almost any exception
         return None
     whole = facts.get("tensors") == _sha256_of(dict(sorted(state.items())))
     return state if whole and facts.get("source sha256") == sha256 else None
@@ -248,34 +270,40 @@ def _keep(
     module: nn.Module,
     place: Path,
     method: Method,
-    chosen: ResolvedWeights,
+    resolved: ResolvedWeights,
     scale: int,
     path: Path,
     sha256: str,
 ) -> None:
-    """Keep a module's weights beside whose they are; a cache that cannot be written is left."""
+    """Write the converted form with origin, licence and citation; a write error is ignored."""
     state = {
-        key: value.detach().clone(memory_format=torch.contiguous_format)  # none may share memory
+        # Copies, because safetensors refuses tensors that share memory.
+        key: value.detach().clone(memory_format=torch.contiguous_format)
         for key, value in sorted(module.state_dict().items())
     }
     facts = {
         "method": method.name,
         "scale": str(scale),
-        "origin": chosen.file.url if chosen.file else str(path),
+        "origin": resolved.file.url if resolved.file else str(path),
         "source sha256": sha256,
-        "licence": chosen.card.licence if chosen.card else "",
-        "citation": chosen.card.citation if chosen.card else "",
+        "licence": resolved.card.licence if resolved.card else "",
+        "citation": resolved.card.citation if resolved.card else "",
         "tensors": _sha256_of(state),
     }
-    with contextlib.suppress(InputError):
+    with contextlib.suppress(InputError):  # without the cache, the next load converts again
         write_whole({place: safetensors.torch.save(state, facts)})
 
 
 def resolve(method: Method, tag: str, scale: int) -> ResolvedWeights:
-    """The weights that a method uses at a scale, where it has the scale.
+    """The weights that `METHOD@tag` means at a scale, after a check of the scale.
+
+    Args:
+        method: the method.
+        tag: as for `of_tag`.
+        scale: the enlargement.
 
     Raises:
-        InputError: it does not, or there are no such weights.
+        InputError: the method does not have the scale, or the weights do not exist.
     """
     if scale < 2:
         raise InputError(f"scale {scale} does not enlarge; give an integer of at least 2")

@@ -1,4 +1,4 @@
-"""Whole files: their SHA-256, and writing several of them so that all or none appear."""
+"""SHA-256 of files, and writing several files so that all or none appear."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from zoo.errors import InputError
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """SHA-256 of a file, in hex, 64 digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_whole(contents: Mapping[Path, str | bytes]) -> None:
-    """Write files whole, all or none: what was there stays until every new one is complete.
+    """Write all files or none; old files stay until every new file is complete.
+
+    Args:
+        contents: path to text or bytes.
 
     Raises:
         InputError: a folder cannot be written, or the disk is full.
@@ -27,13 +30,14 @@ def write_whole(contents: Mapping[Path, str | bytes]) -> None:
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
+            # In the same folder, because a file can be renamed only within a file system.
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             complete[path] = Path(name)
             with os.fdopen(handle, "wb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
-                os.fsync(file.fileno())
-            complete[path].chmod(0o644)
+                os.fsync(file.fileno())  # on the disk before the rename, against a power failure
+            complete[path].chmod(0o644)  # mkstemp lets only the owner read
         for path, temporary in complete.items():
             temporary.replace(path)
     except OSError as error:

@@ -270,8 +270,8 @@ def _chosen(operator: Operator, axis: _Axis) -> _Axis:
 
 def _start_of(operator: Operator) -> int:
     """The first index that a slice takes, counted from 0."""
-    length = operator.tensors[0].shape[operator.arguments["dim"]]
-    start = operator.arguments["start"] or 0
+    length = int(operator.tensors[0].shape[operator.arguments["dim"]])
+    start = int(operator.arguments["start"] or 0)
     return max(start + length, 0) if start < 0 else min(start, length)
 
 

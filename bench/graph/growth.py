@@ -163,8 +163,9 @@ class _Fit:
 
 
 def _fit(counts: list[int]) -> _Fit:
-    """The coefficients that give the counts on `FITTED`, which are squares of n, n + d, n + 2d
-    and one rectangle of n x (n + 2d).
+    """The coefficients that give the counts on `FITTED`, in order.
+
+    `FITTED` are squares of n, n + d and n + 2d, and a rectangle of n x (n + 2d).
     """
     first, second, third, wide = map(Fraction, counts)
     (n, _), (m, _), (last, _), _ = FITTED

@@ -1,10 +1,12 @@
-"""Paper tables: one CSV file each, a file of Results whose source is a paper.
+"""Registry of paper tables: each CSV file in this folder has the Results that a paper printed.
 
-Header lines `# title:`, `# source:` and `# labels: method=As printed; ...`, then a row a claim.
-Values stand as printed, since the digits say how exact they are; K, M and G may follow a count. A
-claim that contradicts its own paper has a note that begins with `inconsistent:`. Scale 0 is a claim
-that names no scale. Two more columns, `operation` (`-` or `/`) and `other`, may make a claim the
-difference or ratio of two methods; `labels` calls it `method - other`.
+The header lines are `# title:`, `# source:` and `# labels: method=As printed; ...`. A row for each
+claim follows. Values are written as printed, because the number of digits says how exact a value
+is. K, M or G may follow a count. If a claim contradicts the same paper, the note begins with
+`inconsistent:`. Scale 0 means that the claim names no scale.
+
+Two more columns, `operation` (`-` or `/`) and `other`, make a claim the difference or ratio of two
+methods. In `labels`, the name of this claim is `method - other`.
 """
 
 from __future__ import annotations
@@ -37,35 +39,35 @@ OPTIONAL_COLUMNS = ("operation", "other")
 
 @dataclass(frozen=True)
 class Claim:
-    """A published Result, and the digits that were printed."""
+    """A published Result, and the digits as printed."""
 
     result: Result
     printed: str
     operation: str = ""
-    """`-` or `/` where the claim is the difference or ratio of two methods; else empty."""
+    """`-` or `/` if the claim is the difference or ratio of two methods; else empty."""
     other: str = ""
-    """The second method; the first is the Result's."""
+    """The second method of a difference or ratio; the first is the method of `result`."""
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The methods that have to be measured: one, or two."""
+        """The methods to measure: a single method, or both methods of a difference or ratio."""
         return (self.result.method, self.other) if self.other else (self.result.method,)
 
     @property
     def text(self) -> str:
-        """The method, or `method - other`, as a table's `labels` call it."""
+        """The name of the claim in a table's `labels`: the method, or `method - other`."""
         return " ".join(filter(None, (self.result.method, self.operation, self.other)))
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """One table of one paper."""
+    """A table of a paper."""
 
     name: str
     title: str
     source: str
     labels: dict[str, str]
-    """Method to its name as the paper prints it."""
+    """Method to the name that the paper prints."""
     claims: tuple[Claim, ...]
 
 
@@ -73,16 +75,17 @@ _SUFFIXES = {"K": 3, "M": 6, "G": 9}
 
 
 def number(printed: str) -> Decimal:
-    """The number that was printed, its last digit's place kept; K, M and G are 1e3, 1e6 and 1e9.
+    """The printed number with every printed digit; K, M and G mean 1e3, 1e6 and 1e9.
 
     >>> number("33.660"), number("665K")
     (Decimal('33.660'), Decimal('6.65E+5'))
 
     Raises:
-        InputError: it is no finite number.
+        InputError: the text is no finite number.
     """
     digits = printed[:-1] if printed[-1:] in _SUFFIXES else printed
     try:
+        # Decimal, because a float forgets trailing zeros, which say how exact the value is.
         found = Decimal(digits).scaleb(_SUFFIXES.get(printed[-1:], 0))
     except InvalidOperation:
         found = Decimal("nan")
@@ -92,13 +95,13 @@ def number(printed: str) -> Decimal:
 
 
 def half_digit(printed: str) -> float:
-    """Half a unit of the last printed digit: how far the value meant can be from the one printed.
+    """Half a unit of the last printed digit: how far rounding can move a printed value.
 
     >>> half_digit("33.66"), half_digit("30"), half_digit("1.5M")
     (0.005, 0.5, 50000.0)
 
     Raises:
-        InputError: it is no number.
+        InputError: the text is no number.
     """
     return float(Decimal(5).scaleb(int(number(printed).as_tuple().exponent) - 1))
 
@@ -109,10 +112,10 @@ def names() -> list[str]:
 
 
 def load(name: str) -> PaperTable:
-    """The paper table of that name.
+    """The paper table called `name`.
 
     Raises:
-        InputError: there is none, or a row is not a claim.
+        InputError: no paper table has this name, or a row is not a valid claim.
     """
     if name not in names():
         raise unknown("table", name, names())
@@ -127,13 +130,18 @@ def load(name: str) -> PaperTable:
         try:
             claims.append(_claim(row, header.get("source", "")))
         except ValueError as error:
-            raise InputError(f"{path}, row {number}: {error}; mend the row") from error
+            raise InputError(f"{path}, row {number}: {error}; fix the row") from error
     return PaperTable(
         name, header.get("title", name), header.get("source", ""), labels, tuple(claims)
     )
 
 
 def _claim(row: dict[str, str], source: str) -> Claim:
+    """The claim in a row.
+
+    Raises:
+        ValueError: a number is no number, or only one of `operation` and `other` is given.
+    """
     operation, other = row.get("operation", ""), row.get("other", "")
     if operation not in ("", "-", "/") or bool(operation) != bool(other):
         raise InputError(

@@ -154,7 +154,7 @@ def test_a_file_that_is_no_text_is_refused(folder: Path) -> None:
         ('updates = "9"', 'update = "9"', "arm b: no choice of a recipe 'update'; did you mean"),
         ('updates = "9"', 'updates = "many"', "arm b: updates=many: give an integer"),
         ('updates = "9"', 'updates = "0"', "arm b: updates=0: give at least 1"),
-        ('"sisrbench"\nchanges', '"eccv2014"\nstart = "a"\nchanges', "recipe eccv2014 learns ever"),
+        ('"sisrbench"\nchanges', '"eccv2014"\nstart = "a"\nchanges', "recipe eccv2014 takes no we"),
         ("scale = 2", "scale = 1", "arm a: scale 1 does not enlarge"),
         ('"psnr_y"', '"psnrr_y"', "no quantity 'psnrr_y'; did you mean 'psnr_y'"),
         ('"psnr_y"', '"psnr_rgb"', "claims psnr_rgb, but protocol srcnn2014 measures psnr_y;"),

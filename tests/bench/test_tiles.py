@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
 
 import zoo
 from bench import machine, tiles
@@ -402,9 +403,11 @@ def test_what_the_graph_says_is_found_once_for_all_copies(monkeypatch: pytest.Mo
     )
     run = nn.Conv2d(1, 1, 3, padding=1)
     first = Tiled(run, run, 1, 8)
-    for one in (first, copy.deepcopy(first), first):
+    first(torch.rand(1, 1, 20, 20))
+    count = len(traced)
+    for one in (first, copy.deepcopy(first)):
         one(torch.rand(1, 1, 20, 20))
-    assert len(traced) == 1
+    assert len(traced) == count
 
 
 # A memory bound
@@ -698,3 +701,92 @@ def test_memory_that_was_freed_is_free() -> None:
     kept, left = map(float, done.stdout.split())
     assert kept > 700  # of 800 MiB
     assert left < 100
+
+
+# Networks that do something else on another size
+
+
+class PadsTo(nn.Module):
+    """Pads at the end to a multiple of a window, convolves with zeros around it, and crops."""
+
+    def __init__(self, window: int, factor: int = 2) -> None:
+        super().__init__()
+        self.window, self.factor = window, factor
+        self.conv = nn.Conv2d(3, 3, 7, padding=3, groups=3)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, factor * h, factor * w)
+        h, w = x.shape[-2:]
+        x = pad(x, (0, -w % self.window, 0, -h % self.window), mode="replicate")
+        x = interpolate(self.conv(x), scale_factor=self.factor, mode="nearest")
+        return x[..., : h * self.factor, : w * self.factor]
+
+
+class PadsBothSides(PadsTo):
+    """Pads on both sides, so that the image moves inside the windows."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, factor * h, factor * w)
+        (h, w), f = x.shape[-2:], self.factor
+        rows, columns = -h % self.window, -w % self.window
+        top, left = rows // 2, columns // 2
+        x = pad(x, (left, columns - left, top, rows - top), mode="replicate")
+        x = interpolate(self.conv(x), scale_factor=f, mode="nearest")
+        return x[..., top * f : (top + h) * f, left * f : (left + w) * f]
+
+
+class Cropping(nn.Module):
+    """Crops what a transposed convolution has too much, as FSRCNN and LapSRN do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.up = nn.Conv2d(3, 4, 3, padding=1), nn.ConvTranspose2d(4, 3, 9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 3h, 3w)
+        h, w = x.shape[-2:]
+        return self.up(self.conv(x))[..., 3 : 3 + 3 * h, 3 : 3 + 3 * w]
+
+
+class Branching(nn.Module):
+    """One convolution more for images of more than 60 rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to the same shape
+        return self.conv(self.conv(x)) if x.shape[-2] > 60 else self.conv(x)
+
+
+@pytest.mark.parametrize(("size", "tile"), [((100, 90), 24), ((96, 131), 40)])
+@pytest.mark.parametrize("window", [7, 10, 16])
+@pytest.mark.parametrize("kind", [PadsTo, PadsBothSides])
+def test_tiles_of_a_network_that_pads_give_the_whole_image(
+    kind: type[PadsTo], window: int, size: tuple[int, int], tile: int
+) -> None:
+    net = kind(window).double()
+    x = torch.rand(1, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(Tiled(net, net, 2, tile)(x), net(x), rtol=0, atol=1e-12)
+
+
+def test_no_tiles_where_no_period_can_be_seen() -> None:
+    net = PadsTo(64)
+    with pytest.raises(InputError, match="something else on every size near 90x100 px"):
+        Tiled(net, net, 2, 24)(torch.rand(1, 3, 100, 90))
+
+
+def test_tiles_of_a_network_that_crops_give_the_whole_image() -> None:
+    net, x = Cropping().double(), torch.rand(1, 3, 50, 61, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(Tiled(net, net, 3, 16)(x), net(x), rtol=0, atol=1e-12)
+
+
+def test_a_branch_on_the_size_is_refused_in_tiles() -> None:
+    net, x = Branching(), torch.rand(1, 3, 100, 100)
+    with pytest.raises(InputError, match=r"100x100 px cannot be cut .* something else on 36x36 px"):
+        Tiled(net, net, 1, 32)(x)
+
+
+def test_memory_that_runs_out_never_falls_back_to_another_network() -> None:
+    net, x = Branching(), torch.rand(1, 3, 100, 100)
+    with pytest.raises(InputError, match="something else on"):
+        Tiled(Spy(net, 70 * 70), net, 1)(x)

@@ -148,7 +148,7 @@ def test_a_protocol_of_ones_own_is_a_value_with_its_own_name() -> None:
     sr = GRAY.copy()
     sr[:8], sr[-8:], sr[:, :8], sr[:, -8:] = 0, 0, 0, 0
     assert sisrbench.psnr(sr, GRAY, scale=2, protocol=wide) == float("inf")
-    with pytest.raises(InputError, match="srcnn2014 exists and has other rules; give .* another"):
+    with pytest.raises(InputError, match=r"srcnn2014 exists and has other rules; give .* another"):
         sisrbench.psnr(sr, GRAY, scale=2, protocol=replace(wide, name="srcnn2014"))
 
 

@@ -65,6 +65,6 @@ def test_what_is_not_here_is_not_measured_and_says_why(edsr: pd.DataFrame) -> No
     assert all("cannot download edsr_x" in text for text in reasons["edsr", "set5"])
     assert all("cannot download edsr_x" in text for text in reasons["edsr+", "set5"])
     assert all("cannot download img" in text for text in reasons["a-plus", "urban100"])
-    assert set(reasons["bicubic", "div2k-val"]) == {"no dataset 'div2k-val'"}
+    assert set(reasons["bicubic", "div2k-val"]) == {"sisrbench has no dataset 'div2k-val'"}
     assert all("cannot download img" in text
                for text in reasons["bicubic", "urban100"])  # fmt: skip

@@ -342,7 +342,7 @@ def test_upscale_by_a_luma_method_interpolates_chroma(tmp_path: Path) -> None:
         (["show", "edrs"], "did you mean 'edsr'"),
         (["report", "--out", "nowhere"], "no store nowhere"),
         (["upscale", "bicubic", "nowhere.png"], "no image 'nowhere.png'"),
-        (["upscale", "bicubic", "a/x.png", "b/x.png"], "would be written to one file"),
+        (["upscale", "bicubic", "a/x.png", "b/x.png"], "would be written to the same file"),
         (["check", "nowhere.csv"], "cannot read nowhere.csv"),
         (["runn"], "No such command 'runn'"),
     ],

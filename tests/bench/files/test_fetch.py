@@ -141,7 +141,7 @@ def test_other_bytes_than_published_are_refused_and_not_placed(
 
 def test_cut_off_download_is_continued_by_range(server: Server, tmp_path: Path) -> None:
     server.cut_after = 100_000
-    with pytest.raises(FetchError, match=r"baby.*cut off; what came is kept and continued by the"):
+    with pytest.raises(FetchError, match=r"baby.*cut off; the received part is kept and continued"):
         have(remote())
     (part,) = kept(tmp_path)
     came = part.read_bytes()
@@ -317,7 +317,7 @@ def test_file_at_an_address_comes_from_there_without_a_mirror(
     monkeypatch.delenv("SISRBENCH_MIRROR")
     monkeypatch.setattr(RemoteFile, "url", property(lambda file: f"{server.address}/{file.path}"))
     server.cut_after = 100_000
-    with pytest.raises(FetchError, match="cut off; what came is kept"):
+    with pytest.raises(FetchError, match="cut off; the received part is kept"):
         have(at_address())
     server.cut_after = None
     have(at_address())
@@ -408,6 +408,6 @@ def test_address_that_leads_to_plain_http_is_refused(
     monkeypatch.setattr(requests, "get", led_away)
     monkeypatch.delenv("SISRBENCH_MIRROR")
     monkeypatch.setattr(RemoteFile, "url", property(lambda file: f"{ADDRESS}/{file.path}"))
-    with pytest.raises(FetchError, match=r"it leads through plain http to http://.*/elsewhere;"):
+    with pytest.raises(FetchError, match=r"redirected through plain http to http://.*/elsewhere;"):
         have(at_address())
     assert kept(tmp_path) == []

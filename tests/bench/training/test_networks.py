@@ -351,7 +351,7 @@ def test_ctrl_c_keeps_the_update_at_work(
     assert run(*base) == 130
     said = capfd.readouterr().err.splitlines()
     assert "Stopping when this step is done; Ctrl-C again stops at once." in said
-    assert said[-1] == "Interrupted; what is finished is stored, the same command goes on."
+    assert said[-1] == "Interrupted; finished work is stored, the same command continues."
     control.unlink()
     assert run(*base) == 0
     assert "nets-x2-adam continues at: training, 8 of 24\n" in capfd.readouterr().err

@@ -307,7 +307,7 @@ def test_reproduce_says_where_no_claim_is_of_what_the_folder_has(
 ) -> None:
     folder = write(tmp_path / "trained" / "vdsr.safetensors", "vdsr", 2).parent
     assert run("reproduce", table, "--trained", folder, "--out", tmp_path / "out") == 0
-    assert f"No claim is of a method and scale that {folder} has." in capsys.readouterr().err
+    assert f"No claim has a method and scale of the weights in {folder}." in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_costs")

@@ -364,7 +364,7 @@ def interrupt(
         assert run(*command) == 130
     lines = capfd.readouterr().err.splitlines()
     assert "Stopping when this step is done; Ctrl-C again stops at once." in lines
-    assert lines[-1] == "Interrupted; what is finished is stored, the same command goes on."
+    assert lines[-1] == "Interrupted; finished work is stored, the same command continues."
     return lines
 
 
