@@ -98,7 +98,8 @@ def load(name: str) -> Experiment:
         "name": name,
         "arms": tuple(_filled(Arm, "arm", arm, path) for arm in _tables(written, "arm", path)),
         "claims": tuple(
-            _filled(ArmComparison, "claim", claim, path) for claim in _tables(written, "claim", path)
+            _filled(ArmComparison, "claim", claim, path)
+            for claim in _tables(written, "claim", path)
         ),
     }
     clash = [key for key in own if key in written]
