@@ -317,10 +317,10 @@ def score(
             f"SR has {given[1]}x{given[0]} px; HR of {hr.shape[-1]}x{hr.shape[-2]} px at x{scale} "
             f"under {protocol.name} needs {sizes}"
         )
-    if sr.shape[0] != hr.shape[0] and protocol.channel == "rgb":
+    if sr.shape[0] != hr.shape[0]:
+        # Gray is taken as luma, while RGB goes through the luma formula: they do not compare.
         raise InputError(
-            f"SR has {sr.shape[0]} channels and HR {hr.shape[0]}; {protocol.name} compares RGB: "
-            "give both gray or both RGB"
+            f"SR has {sr.shape[0]} channels and HR {hr.shape[0]}; give both gray or both RGB"
         )
     return compare_images(sr, hr, scale, protocol, metrics)
 

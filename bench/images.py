@@ -107,33 +107,40 @@ def to_tensor(pixels: NDArray[Any], device: torch.device) -> Tensor:
     return planes.to(torch.float64).contiguous()
 
 
-def from_array(image: NDArray[Any] | Path | str) -> Tensor:
-    """The user's image as a tensor: (1 or 3, H, W), float64 in [0, 255].
+def from_array(image: NDArray[Any] | Path | str, *, bounded: bool = True) -> Tensor:
+    """An image of one's own as a tensor: (1 or 3, H, W), float64 in [0, 255].
 
     Args:
-        image: path of an image file, or array (H, W) or (H, W, 3), uint8 or floats in [0, 255].
+        image: the path of a file, or an array (H, W) or (H, W, 3): uint8, or floats in [0, 255].
+        bounded: False for LR images in double, which overshoot [0, 255] at edges.
 
     Raises:
-        InputError: the array has another shape or dtype, values outside [0, 255] or not finite, or
-            floats that seem to be in [0, 1]; or the file cannot be read.
+        InputError: another shape or dtype, values outside [0, 255] or not finite, floats in [0, 1],
+            or a file that cannot be read.
     """
     if isinstance(image, Path | str):
-        if not Path(image).is_file():
-            raise InputError(f"no image {str(image)!r}; give the path of a file, or an array")
+        try:
+            is_file = Path(image).is_file()
+        except (OSError, ValueError):  # a name that no file can have
+            is_file = False
+        if not is_file:
+            raise InputError(f"no image {str(image)[:80]!r}; give the path of a file, or an array")
         return to_tensor(decode(Path(image)), torch.device("cpu"))
-    array = np.asarray(image)
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3) or not array.size:
-        raise InputError(f"an image of shape {array.shape}; give (H, W) or (H, W, 3)")
-    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"an image of {array.dtype}; give uint8, or floats in [0, 255]")
-    if not (array.min() >= 0 and array.max() <= 255):  # written so that NaN is refused too
+    if not isinstance(image, np.ndarray):
         raise InputError(
-            f"an image has values from {array.min():g} to {array.max():g}; give [0, 255]"
+            f"an image of {type(image).__name__}; give a NumPy array or the path of a file"
         )
-    if array.dtype != np.uint8 and 0 < array.max() <= 1:
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or not image.size:
+        raise InputError(f"an image of shape {image.shape}; give (H, W) or (H, W, 3)")
+    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
+        raise InputError(f"an image of {image.dtype}; give uint8, or floats in [0, 255]")
+    array = np.array(image, dtype=np.float64)  # torch takes no other byte order and no long double
+    low, high = array.min(), array.max()
+    if not np.isfinite(low + high) or (bounded and (low < 0 or high > 255)):
+        raise InputError(f"an image with values from {low:g} to {high:g}; give [0, 255]")
+    if image.dtype != np.uint8 and 0 < high <= 1 and low >= 0:
         raise InputError("an image of floats in [0, 1]; expected [0, 255]: multiply by 255")
-    # A copy: torch warns about a read-only array, and refuses negative strides.
-    return to_tensor(np.array(array), torch.device("cpu"))
+    return to_tensor(array, torch.device("cpu"))
 
 
 def to_pixels(image: Tensor) -> NDArray[np.uint8]:

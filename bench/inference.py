@@ -21,7 +21,11 @@ MEMORY_FORMATS = ("contiguous", "channels-last")
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """One way to run a network."""
+    """One way to run a network.
+
+    Raises:
+        InputError: a value that the setting cannot have.
+    """
 
     precision: str = "fp32"
     """`fp16` and `bf16` are autocast: convolutions in 16 bits, the rest in 32 bits."""
@@ -35,6 +39,19 @@ class Inference:
     """Side of the tiles, in pixels of the network's input; None for whole images."""
     memory: int | None = None
     """Bytes that an image's feature maps may take in one piece; None for a share of free memory."""
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("precision", self.precision, PRECISIONS),
+            ("memory_format", self.memory_format, ("auto", *MEMORY_FORMATS)),
+            ("compiled", self.compiled, (False, True)),
+        ):
+            if value not in choices:
+                raise InputError(f"{name} {value!r}; choose from: {', '.join(map(str, choices))}")
+        for name in ("batch", "tile", "memory"):
+            count = getattr(self, name)
+            if (name == "batch" or count is not None) and not (type(count) is int and count >= 1):
+                raise InputError(f"{name} {count!r}; give an integer of at least 1")
 
     @property
     def label(self) -> str:

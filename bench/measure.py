@@ -86,7 +86,7 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
         for image_name, value in [*per_image.items(), ("", average)]:
             if math.isnan(value):
                 raise InputError(
-                    f"{quantity} of {unit.label}, {image_name}, is NaN; fix the metric"
+                    f"{quantity} of {unit.label}, {image_name or 'average'}, is NaN; fix the metric"
                 )
             results.append(
                 Result(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from zoo.errors import InputError, unknown
@@ -21,6 +21,19 @@ SEED = 0
 """Default seed of everything random: fresh weights, training."""
 CHANNELS = ("y", "rgb")
 """The channels that a protocol may compare: luma or RGB."""
+
+
+_BOOLEANS = (False, True)
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "degrade": ("luma", "RGB"),
+    "resize": ("float", "uint8", "opencv"),
+    "edges": ("replicate", "mirror"),
+    "channel": CHANNELS,
+    "pooling": ("mean of PSNR", "PSNR of mean MSE"),
+    "ssim": ("2-D", "3-D"),
+    **dict.fromkeys(("antialias", "modcrop", "round_luma", "convert_gray", "round_sr"), _BOOLEANS),
+}
+"""What rules may be. A kernel and an input of ALEX are refused where they are used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +84,27 @@ class Protocol:
         "resize to 256, crop 224"
     )
     """How an image becomes AlexNet's input for the metric ALEX. The paper of ALEX does not say."""
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"protocol {self.name!r}: {name} is {getattr(self, name)!r}; choose from: "
+                    f"{', '.join(map(str, choices))}"
+                )
+        counts = (self.border_per_scale, self.border_extra, *self.round_lr_once_at)
+        if not all(type(count) is int and count >= 0 for count in counts):
+            raise InputError(
+                f"protocol {self.name!r}: borders and scales are integers of at least 0"
+            )
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(f"a protocol is called {self.name!r}; give a text")
+        low, high = self.clip_interpolated or (0, 1)
+        if not low < high:
+            raise InputError(
+                f"protocol {self.name!r}: clip_interpolated is {self.clip_interpolated}; give the "
+                "lower bound first"
+            )
 
     def border(self, scale: int) -> int:
         """Pixels cut from each side of SR and HR before comparing."""
@@ -169,17 +203,19 @@ def load(name: str) -> Protocol:
 
 
 def named(protocol: str | Protocol) -> Protocol:
-    """The protocol of a name; a Protocol that the caller made is returned unchanged.
+    """The protocol of a name, or a protocol of one's own.
+
+    Results call a protocol of one's own NAME#HASH, by the first digits of its rules' hash, so that
+    those of two rules are never taken for each other.
 
     Raises:
-        InputError: no protocol has this name, or the caller's Protocol has the name of a known
-            protocol but other rules.
+        InputError: there is no such name, or it is no protocol.
     """
     if isinstance(protocol, str):
         return load(protocol)
-    known = PROTOCOLS.get(protocol.name)
-    if known is not None and known.sha256 != protocol.sha256:
-        raise InputError(
-            f"protocol {protocol.name} exists and has other rules; give your protocol another name"
-        )
-    return protocol
+    if not isinstance(protocol, Protocol):
+        raise InputError(f"{protocol!r} is no protocol; give a name or a Protocol")
+    if PROTOCOLS.get(protocol.name) == protocol:
+        return protocol
+    plain = protocol.name.partition("#")[0]
+    return replace(protocol, name=f"{plain}#{protocol.sha256[:8]}")

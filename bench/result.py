@@ -160,9 +160,12 @@ def from_csv(path: Path) -> list[Result]:
     try:
         # utf-8-sig, because a spreadsheet program may have put a byte order mark first.
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            text = file.read()
+        rows = list(csv.DictReader(io.StringIO(text)))
         if not rows:
             raise ValueError("no rows")
+        if not text.endswith("\n"):
+            raise ValueError("it is cut off in its last line")
         return [_from_row(row) for row in rows]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a results.csv") from error
@@ -173,14 +176,18 @@ def from_csv(path: Path) -> list[Result]:
         ) from error
 
 
-def _from_row(row: Mapping[str, str]) -> Result:
+def _from_row(row: Mapping[str, str | None]) -> Result:
     """The Result of a row of a CSV file.
 
     Raises:
         KeyError, TypeError, ValueError: a column is missing, or a number is no number.
     """
-    texts = {column: row[column] for column in COLUMNS if column != "inference"}
-    texts["inference"] = row.get("inference", "")  # earlier versions did not write this column
+    lacking = [column for column, text in row.items() if text is None]
+    if lacking:
+        raise ValueError(f"a row has no {lacking[0]}")
+    texts = {column: row[column] or "" for column in COLUMNS if column != "inference"}
+    # Earlier versions did not write this column.
+    texts["inference"] = row.get("inference") or ""
     numbers = {
         "scale": int(texts.pop("scale")),
         **{

@@ -143,6 +143,11 @@ class Session:
     progress: Progress = field(default_factory=Progress)
 
     def __enter__(self) -> Self:
+        if not isinstance(self.inference, Inference):
+            raise InputError(f"inference {self.inference!r}; give an Inference")
+        for name, count in (("repeat", self.repetitions), ("threads", self.threads)):
+            if count is not None and not (type(count) is int and count >= 1):
+                raise InputError(f"{name} {count!r}; give an integer of at least 1")
         if self.threads is not None:
             machine.refuse_too_many(self.threads)
         self._before = torch.get_num_threads(), torch.backends.cudnn.deterministic
@@ -282,7 +287,7 @@ class Session:
         names = list(dict.fromkeys(names))
         tried = [experiments.load(name) for name in names if is_experiment(name)]
         tables = [published.load(name) for name in names if not is_experiment(name)]
-        rules = protocols.named(protocol) if protocol else None
+        rules = protocols.named(protocol) if protocol is not None else None
         trained = provenance.in_folder(trained_folder) if trained_folder else {}
         if tried and (rules is not None or self.inference != DEFAULT):
             raise InputError(
@@ -393,7 +398,13 @@ class Upscaler:
     """
 
     def __init__(
-        self, spec: str, scale: int, device_name: str, inference: Inference, progress: Progress
+        self,
+        spec: str,
+        scale: int,
+        rules: Protocol,
+        device_name: str,
+        inference: Inference,
+        progress: Progress,
     ) -> None:
         self.method, tag = zoo.load(spec)
         self.scale = scale
@@ -402,7 +413,7 @@ class Upscaler:
         resolved = weights.resolve(self.method, tag, scale)
         weights.download(self.method, resolved, progress)
         module = weights.build(self.method, resolved, scale, self.device)
-        self._inference = inference
+        self._inference, self._rules = inference, rules
         self._module = network.prepare(module, inference, self.method.factor(scale), self.device)
 
     def __call__(self, lr: Tensor) -> Tensor:
@@ -412,9 +423,8 @@ class Upscaler:
             InputError: the method cannot enlarge the image.
         """
         size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
-        rules = protocols.load(OWN_PICTURES)
         with torch.no_grad(), network.switches(self._inference):
-            sr = super_resolve(lr.to(self.device), size, self.method, self._module, rules)
+            sr = super_resolve(lr.to(self.device), size, self.method, self._module, self._rules)
         return round_half_up(sr)
 
     def fallbacks(self) -> list[str]:

@@ -229,16 +229,33 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 
 
 def as_results(frame: pd.DataFrame) -> list[Result]:
-    """The Results in the rows of a DataFrame of `COLUMNS`, the inverse of `table`.
+    """The Results of a DataFrame with the columns `COLUMNS`, as `table` makes one.
+
+    An empty cell may be '' or missing, as in a CSV file that pandas has read.
 
     Raises:
-        InputError: a column is missing.
+        InputError: it is no DataFrame, lacks a column, or has a cell of another type.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise InputError(f"{type(frame).__name__} is no table of results; give a DataFrame")
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
-        raise InputError(f"the table has no {', '.join(missing)}; give a table of results")
-    records: list[dict[str, Any]] = frame[list(COLUMNS)].to_dict("records")  # type: ignore[assignment]
-    return [
-        Result(**row | {key: None for key in ("value", "spread") if pd.isna(row[key])})
-        for row in records
-    ]
+        raise InputError(f"a table without {', '.join(missing)}; give a table of results")
+    numbers = ("value", "spread")
+    found = []
+    for row in frame[list(COLUMNS)].to_dict("records"):
+        empty = {key for key, value in row.items() if pd.isna(value)}
+        try:
+            texts = {str(key): "" if key in empty else str(value) for key, value in row.items()}
+            found.append(
+                Result(
+                    **texts  # type: ignore[arg-type]
+                    | {"scale": int(row["scale"])}
+                    | {key: None if key in empty else float(row[key]) for key in numbers}
+                )
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"a row that is no result ({error}); give a table of results"
+            ) from error
+    return found

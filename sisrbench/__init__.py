@@ -17,13 +17,14 @@ Input that cannot be used raises an `InputError`, whose message is a single line
 from __future__ import annotations
 
 import contextlib
+import inspect
+import operator
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bench import evaluate, images
@@ -35,7 +36,7 @@ from bench.inference import DEFAULT, Inference
 from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.published import load as _paper_table
-from bench.session import Outcome, Session, Upscaler
+from bench.session import OWN_PICTURES, Outcome, Session, Upscaler
 from bench.store import as_results
 from reports.notebook import Table, table_of
 from zoo.errors import InputError
@@ -45,7 +46,6 @@ __all__ = [
     "Inference",
     "InputError",
     "Protocol",
-    "Table",
     "compare",
     "cost",
     "degrade",
@@ -67,7 +67,7 @@ def measure(
     methods: Names,
     datasets: Names,
     *,
-    scales: int | Iterable[int] = (2, 3, 4),
+    scales: SupportsIndex | Iterable[SupportsIndex] = (2, 3, 4),
     protocol: str | Protocol = "srcnn2014",
     metrics: Names = (),
     device: str = "cpu",
@@ -103,11 +103,15 @@ def measure(
     >>> sorted(set(table["method"])), "ssim_y" in set(table["quantity"])
     (['bicubic', 'nearest'], True)
     """
-    called = _called("measure", methods=methods, datasets=datasets, scales=scales, metrics=metrics)
+    called = _called(measure, locals())
     with _session(called, out, device, threads, repeat, inference, progress) as session:
         rules = protocols.named(protocol)
         outcome = session.measure(
-            _names(methods), _names(datasets), _scales(scales), rules, _names(metrics)
+            _names(methods, "method"),
+            _names(datasets, "dataset"),
+            _scales(scales),
+            rules,
+            _names(metrics),
         )
     return _results(outcome)
 
@@ -115,7 +119,7 @@ def measure(
 def cost(
     methods: Names,
     *,
-    scales: int | Iterable[int] = (),
+    scales: SupportsIndex | Iterable[SupportsIndex] = (),
     protocol: str | Protocol = "srcnn2014",
     time: bool = True,
     device: str = "cpu",
@@ -149,10 +153,10 @@ def cost(
     >>> int(table.set_index("quantity")["value"]["parameters"])
     1517571
     """
-    called = _called("cost", methods=methods, scales=scales, time=time)
+    called = _called(cost, locals())
     with _session(called, out, device, threads, repeat, inference, progress) as session:
         rules = protocols.named(protocol)
-        outcome = session.cost(_names(methods), _scales(scales), rules, timed=time)
+        outcome = session.cost(_names(methods, "method"), _scales(scales), rules, timed=time)
     return _results(outcome)
 
 
@@ -192,10 +196,10 @@ def reproduce(
     >>> found["verdict"].value_counts().to_dict()
     {'reproduced': 5}
     """
-    called = _called("reproduce", tables=tables, protocol=protocol, trained=trained)
+    called = _called(reproduce, locals())
     with _session(called, out, device, threads, repeat, inference, progress) as session:
         folder = Path(trained) if trained is not None else None
-        outcome = session.reproduce(_names(tables), protocol, folder)
+        outcome = session.reproduce(_names(tables, "table"), protocol, folder)
     return table_of(outcome.verdicts, sessions.quantities())
 
 
@@ -228,14 +232,14 @@ def compare(measured: Table, tables: Names) -> Table:
     >>> compare(costs, "edsr2017_table1")["verdict"].value_counts().to_dict()
     {'not measured': 4, 'reproduced': 1}
     """
-    papers = [_paper_table(name) for name in _names(tables)]
+    papers = [_paper_table(name) for name in _names(tables, "table")]
     judged = verdicts.all_tables(
-        papers, as_results(measured), lambda claim: claim.result.note or "no result for this claim"
+        papers, as_results(measured), lambda _: "no result for this claim"
     )
     return table_of(judged, sessions.quantities())
 
 
-def psnr(sr: Image, hr: Image, *, scale: int, protocol: str | Protocol) -> float:
+def psnr(sr: Image, hr: Image, *, scale: SupportsIndex, protocol: str | Protocol) -> float:
     """PSNR of an SR image in dB, under a protocol's border, luma and rounding.
 
     Args:
@@ -258,7 +262,7 @@ def psnr(sr: Image, hr: Image, *, scale: int, protocol: str | Protocol) -> float
     return _scored("psnr", sr, hr, scale, protocol)
 
 
-def ssim(sr: Image, hr: Image, *, scale: int, protocol: str | Protocol) -> float:
+def ssim(sr: Image, hr: Image, *, scale: SupportsIndex, protocol: str | Protocol) -> float:
     """SSIM of an SR image, under a protocol's border, luma and rounding.
 
     Args:
@@ -282,7 +286,7 @@ def ssim(sr: Image, hr: Image, *, scale: int, protocol: str | Protocol) -> float
 
 
 def degrade(
-    hr: Image, scale: int, *, protocol: str | Protocol, channels: Channels = "any"
+    hr: Image, scale: SupportsIndex, *, protocol: str | Protocol, channels: Channels = "any"
 ) -> NDArray[np.uint8] | NDArray[np.float64]:
     """The LR image that a protocol makes of an HR image.
 
@@ -306,23 +310,25 @@ def degrade(
     >>> lr.shape, lr.dtype, int(lr.max())
     ((8, 8, 3), dtype('uint8'), 100)
     """
-    _refuse_scale(scale)
+    scale = _scale(scale)
+    if channels not in get_args(Channels):
+        raise InputError(f"channels {channels!r}; choose from: {', '.join(get_args(Channels))}")
+    rules = protocols.named(protocol)
     pixels = images.from_array(hr)
     if bool((pixels != pixels.round()).any()):
         raise InputError("an HR image with fractions; give whole levels, as in an image file")
-    _, lr = evaluate.hr_and_lr(
-        images.to_pixels(pixels), scale, protocols.named(protocol), channels, pixels.device
-    )
-    if torch.equal(lr, lr.round()):  # 8-bit LR, or float LR that happens to have whole levels
-        return images.to_pixels(lr)
-    planes: NDArray[np.float64] = lr.numpy()
-    return planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0)
+    _, lr = evaluate.hr_and_lr(images.to_pixels(pixels), scale, rules, channels, pixels.device)
+    if rules.degrade == "luma" and channels != "RGB":
+        luma: NDArray[np.float64] = lr[0].numpy()
+        return luma
+    return images.to_pixels(lr)
 
 
 def load(
     method: str | Path,
-    scale: int = 2,
+    scale: SupportsIndex = 2,
     *,
+    protocol: str | Protocol = OWN_PICTURES,
     device: str = "cpu",
     inference: Inference = DEFAULT,
     progress: bool = True,
@@ -345,8 +351,9 @@ def load(
     >>> espcn(np.zeros((20, 30, 3), dtype=np.uint8)).shape
     (60, 90, 3)
     """
-    _refuse_scale(scale)
-    return Model(Upscaler(str(method), scale, device, inference, Progress(quiet=not progress)))
+    shown = Progress(quiet=not progress)
+    rules = protocols.named(protocol)
+    return Model(Upscaler(str(method), _scale(scale), rules, device, inference, shown))
 
 
 class Model:
@@ -369,41 +376,54 @@ class Model:
         Raises:
             InputError: the image cannot be used or enlarged.
         """
-        return images.to_pixels(self._upscaler(images.from_array(image)))
+        return images.to_pixels(self._upscaler(images.from_array(image, bounded=False)))
 
 
-def _scored(metric: str, sr: Image, hr: Image, scale: int, protocol: str | Protocol) -> float:
+def _scored(
+    metric: str, sr: Image, hr: Image, scale: SupportsIndex, protocol: str | Protocol
+) -> float:
     """The value of a metric for an SR image and an HR image."""
-    _refuse_scale(scale)
+    scale = _scale(scale)
     rules = protocols.named(protocol)
     used = {metric: registry.load(metric)}
     scores = evaluate.score(images.from_array(sr), images.from_array(hr), scale, rules, used)
     return scores[f"{metric}_{rules.channel}"]
 
 
-def _refuse_scale(scale: int) -> None:
-    """Refuse a scale that is no integer of at least 2; True is an int in Python, but no scale."""
-    if isinstance(scale, bool) or not isinstance(scale, int) or scale < 2:
-        raise InputError(f"scale {scale!r}; give an integer of at least 2")
+def _scale(given: SupportsIndex) -> int:
+    """An enlargement as an integer, whatever integer type it has."""
+    try:
+        scale = operator.index(given)
+    except TypeError:
+        scale = 0
+    if scale < 2 or isinstance(given, bool):
+        raise InputError(f"scale {given!r}; give an integer of at least 2")
+    return scale
 
 
-def _names(given: Names) -> list[str]:
-    """The given names as a list; a single name or path gives a single entry."""
-    return [str(given)] if isinstance(given, str | Path) else [str(name) for name in given]
+def _names(given: Names, kind: str = "") -> list[str]:
+    """Names as texts; `kind` says what there has to be at least one of."""
+    try:
+        names = [str(given)] if isinstance(given, str | Path) else [str(name) for name in given]
+    except TypeError:
+        raise InputError(f"{given!r} names nothing; give a name, or several") from None
+    if kind and not names:
+        raise InputError(f"no {kind} is named; give one or more")
+    return names
 
 
-def _scales(given: int | Iterable[int]) -> list[int]:
-    """The given scales as a list, each checked."""
-    scales = [given] if isinstance(given, int) else list(given)
-    for scale in scales:
-        _refuse_scale(scale)
-    return scales
+def _scales(given: SupportsIndex | Iterable[SupportsIndex]) -> list[int]:
+    scales = given if isinstance(given, Iterable) else [given]
+    return [_scale(scale) for scale in scales]
 
 
-def _called(name: str, **arguments: object) -> str:
-    """The call as text, kept with the run."""
-    shown = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    return f"sisrbench.{name}({shown})"
+def _called(function: Callable[..., Table], arguments: Mapping[str, object]) -> str:
+    """The call as it is kept with a run: what was given, defaults left out."""
+    usual = inspect.signature(function).parameters
+    given = (
+        f"{key}={value!r}" for key, value in arguments.items() if value is not usual[key].default
+    )
+    return f"sisrbench.{function.__name__}({', '.join(given)})"
 
 
 @contextlib.contextmanager

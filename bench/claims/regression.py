@@ -32,7 +32,7 @@ class Change:
         if self.now is None or self.now.value is None or was.value is None:
             return f"{cell_name}: was {was.value}, is not measured now{self.remark}"
         difference = f"{self.now.value - was.value:+.6g} {was.unit}".rstrip()
-        word = "worse" if self.is_worse else "better"
+        word = self.remark or ("worse" if self.is_worse else "better")
         return f"{cell_name}: was {was.value:.6g}, is {self.now.value:.6g} ({difference}, {word})"
 
 
@@ -42,8 +42,9 @@ def changes(
     """Every cell of the baseline that is missing now, or changed by more than the tolerance.
 
     The file of a metric says whether higher is better. If neither direction is better, every change
-    beyond the tolerance is worse. A count (multiplies, parameters) may not change, and more is
-    worse. Times are left out, because times depend on the machine.
+    beyond the tolerance is worse; so is every change of a quantity that nothing here measures. A
+    count (multiplies, parameters) may not change, and more is worse. Times are left out, because
+    they depend on the machine.
 
     Args:
         baseline: Results of the earlier run.
@@ -69,7 +70,11 @@ def changes(
         allowed = tolerance if is_metric else SLACK * abs(before.value)
         if not (after.value == before.value or abs(after.value - before.value) <= allowed):
             # A quantity that no file describes is taken for a count: less is better.
-            higher_is_better = quantity.higher_is_better if quantity is not None else False
+            if quantity is None:
+                remark = "worse or better: nothing here measures it, so it counts as worse"
+                found.append(Change(before, after, is_worse=True, remark=remark))
+                continue
+            higher_is_better = quantity.higher_is_better
             is_better = (after.value > before.value) is higher_is_better
             is_worse = not is_better or math.isnan(after.value)  # comparisons with NaN are False
             found.append(Change(before, after, is_worse))

@@ -92,13 +92,18 @@ class Measured:
             return first
         ((a, remark), (b, other_remark)) = (first, *others)
         if a is None or b is None:
-            return None, remark or other_remark
-        return _OPERATIONS[claim.operation](a, b), remark or other_remark
+            return None, remark if a is None else other_remark
+        if claim.operation == "/" and not b:
+            return None, f"{claim.other} is 0, so there is no ratio"
+        named = zip(claim.methods, (remark, other_remark), strict=True)
+        return _OPERATIONS[claim.operation](a, b), "; ".join(
+            f"{method} {said}" for method, said in named if said
+        )
 
 
 _OPERATIONS: Mapping[str, Callable[[float, float], float]] = {
     "-": lambda a, b: a - b,
-    "/": lambda a, b: a / b if b else math.inf,
+    "/": lambda a, b: a / b,
 }
 
 

@@ -47,6 +47,14 @@ def status(arguments: Sequence[str]) -> int:
             list(arguments), prog_name="sisrbench", standalone_mode=False, obj=called
         )
         return int(code or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "sisrbench"
+        text = " ".join(error.format_message().split()).removesuffix(".")
+        click.echo(f"Error: {text}; see {where} --help", err=True)
+        return 2
     except click.ClickException as error:
         error.show()
         return 2

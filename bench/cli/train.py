@@ -206,7 +206,7 @@ def train(
     # The first process only starts the others, which run this command and join each other below.
     if count > 1 and not processes.is_one_of_several():
         return processes.start(  # -P: no module of the current folder may shadow a package
-            count, [sys.executable, "-P", "-m", "bench.cli", *arguments_of(called)]
+            count, [sys.executable, "-P", "-m", "bench.cli", *arguments_of(called)], threads=threads
         )
     group, used = processes.join(used, count)
     click.get_current_context().call_on_close(processes.leave)

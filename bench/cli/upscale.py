@@ -36,27 +36,29 @@ def upscale(
 
     If the method takes luma, chroma is interpolated bicubically.
     """
-    import torch
-
-    import zoo
-    from bench import images
-    from bench.files.whole import write_whole
-    from bench.progress import Progress
-    from bench.session import Upscaler
-
-    method, tag = zoo.load(spec)
-    label = method.name + (f"@{Path(tag).name}" if tag else "")
-    targets = [out / f"{Path(name).stem}_x{scale}_{label}.png" for name in pictures]
-    if len(set(targets)) < len(targets):  # files of the same name in two folders, for example
+    if len({Path(name).stem for name in pictures}) < len(pictures):  # from two folders, say
         raise InputError(
             "two pictures would be written to the same file; use two commands and another --out"
         )
     for name in pictures:
         if not Path(name).is_file():
             raise InputError(f"no image {name!r}; give the path of a picture")
+
+    import torch
+
+    import zoo
+    from bench import images
+    from bench import protocol as protocols
+    from bench.files.whole import write_whole
+    from bench.progress import Progress
+    from bench.session import OWN_PICTURES, Upscaler
+
+    method, tag = zoo.load(spec)
+    label = method.name + (f"@{Path(tag).name}" if tag else "")
+    targets = [out / f"{Path(name).stem}_x{scale}_{label}.png" for name in pictures]
     torch.backends.cudnn.deterministic = True
     progress = Progress()
-    enlarged = Upscaler(spec, scale, device, inference, progress)
+    enlarged = Upscaler(spec, scale, protocols.load(OWN_PICTURES), device, inference, progress)
     with progress.work(len(targets), len(targets)):
         for name, target in zip(pictures, targets, strict=True):
             with progress.piece(name) as lines:

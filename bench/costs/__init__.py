@@ -127,11 +127,16 @@ def quantities() -> dict[str, Quantity]:
     found = {}
     for cost in names():
         stated = registry.facts("cost", FOLDER, cost, ("TIMED", "UNITS"), ("HIGHER_IS_BETTER",))
+        better = stated.get("HIGHER_IS_BETTER", ())
+        registry.refuse_unless(
+            "cost", FOLDER, cost, "HIGHER_IS_BETTER", "a tuple of quantities that UNITS names",
+            isinstance(better, tuple) and set(better) <= stated["UNITS"].keys(),
+        )  # fmt: skip
         for name, unit in stated["UNITS"].items():
             found[name] = Quantity(
                 name=name,
                 unit=unit,
-                higher_is_better=name in stated.get("HIGHER_IS_BETTER", ()),
+                higher_is_better=name in better,
                 of_machine=stated["TIMED"],
             )
     return found

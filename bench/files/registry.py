@@ -6,7 +6,6 @@ Listing the names imports no file.
 from __future__ import annotations
 
 import ast
-import contextlib
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -45,24 +44,28 @@ def load_module(kind: str, folder: Path, name: str, required: tuple[str, ...]) -
     return module
 
 
-def literals(folder: Path, name: str) -> dict[str, Any]:
-    """Constants of the file `name` that are written as literals; the file is not imported.
+def _constants(folder: Path, name: str) -> tuple[dict[str, Any], set[str]]:
+    """Constants of the file `name` that are written as literals, and names of computed ones.
 
-    Empty if the file cannot be parsed: the error message comes from importing the file.
+    The file is not imported. Both are empty if the file cannot be parsed: the error message comes
+    from importing the file.
     """
     try:
         tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
-        return {}
+        return {}, set()
     found: dict[str, Any] = {}
+    computed: set[str] = set()
     for node in tree.body:
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        with contextlib.suppress(ValueError):  # a computed value, which literal_eval refuses
-            value = ast.literal_eval(node.value)
-            found |= {target.id: value for target in targets if isinstance(target, ast.Name)}
-    return found
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
+        try:
+            found |= dict.fromkeys(names, ast.literal_eval(node.value))
+        except ValueError:  # a computed value, which literal_eval refuses
+            computed |= names
+    return found, computed
 
 
 def facts(
@@ -80,7 +83,19 @@ def facts(
     Raises:
         InputError: as `load_module`, if the file is imported.
     """
-    known = literals(folder, name)
-    if not all(constant in known for constant in required):
+    known, computed = _constants(folder, name)
+    if any(constant not in known for constant in required) or computed & {*required, *optional}:
         known = vars(load_module(kind, folder, name, required))
     return {key: known[key] for key in (*required, *optional) if key in known}
+
+
+def refuse_unless(kind: str, folder: Path, name: str, constant: str, wanted: str, ok: bool) -> None:
+    """Refuse a constant of a file that is not what is wanted.
+
+    Raises:
+        InputError: `ok` is false.
+    """
+    if not ok:
+        raise InputError(
+            f"{folder / name}.py: {constant} is not {wanted}; see CONTRIBUTING.md, 'A {kind}'"
+        )

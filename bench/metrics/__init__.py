@@ -50,12 +50,17 @@ def quantities() -> dict[str, Quantity]:
     found = {}
     for metric in names():
         stated = registry.facts("metric", FOLDER, metric, ("UNIT", "HIGHER_IS_BETTER"))
+        better = stated["HIGHER_IS_BETTER"]
+        registry.refuse_unless(
+            "metric", FOLDER, metric, "HIGHER_IS_BETTER", "True, False or None",
+            better is None or isinstance(better, bool),
+        )  # fmt: skip
         for channel in CHANNELS:
             name = f"{metric}_{channel}"
             found[name] = Quantity(
                 name=name,
                 unit=stated["UNIT"],
-                higher_is_better=stated["HIGHER_IS_BETTER"],
+                higher_is_better=better,
                 metric=metric,
             )
     return found

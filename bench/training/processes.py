@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 from zoo.errors import InputError, one_line
 
 T = TypeVar("T")
+_PARENT = "SISRBENCH_PARENT"
+"""Environment variable: the process that started this one to train together with others."""
 _LOOK = 0.05  # seconds between two looks at processes that run
 
 
@@ -120,7 +126,11 @@ def join(device: torch.device, count: int = 1) -> tuple[Processes, torch.device]
     """
     if not is_one_of_several():
         return Processes(), device
-    if count not in (1, int(os.environ["WORLD_SIZE"])):
+    size = os.environ["WORLD_SIZE"]
+    if not size.isdecimal():
+        raise InputError(f"WORLD_SIZE is {size!r}, no number of processes; unset it")
+    _end_with_parent()
+    if count not in (1, int(size)):
         raise InputError(
             f"--processes {count}, but {os.environ['WORLD_SIZE']} were started; leave out "
             "--processes under torchrun"
@@ -155,49 +165,101 @@ def is_one_of_several() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def start(count: int, command: Sequence[str]) -> int:
+def start(count: int, command: Sequence[str], *, threads: int | None = None) -> int:
     """Run a command in several processes that train together: returns the exit status.
 
-    If a process fails, the others are terminated. Ctrl-C reaches all processes from the terminal.
+    The first process speaks for all. Of another one, the messages are shown only if that process
+    fails first. Ctrl-C reaches the first process, which keeps a checkpoint and stops. If a process
+    fails, or this one is terminated, the others are terminated too.
 
     Args:
         count: number of processes.
         command: the command of every process. Environment variables give each process a rank, as
             `torchrun` does.
+        threads: processor threads of each process; None for an equal share of the cores.
 
     Returns:
-        0 if all processes succeeded, else the exit status of the first process that failed.
+        0 if all processes succeeded, else the exit status of the first process that failed; 130
+        after Ctrl-C, 143 if this process was terminated.
     """
     # Port 0 lets the system choose a free port, for the processes to meet at.
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    running = [
-        subprocess.Popen(command, env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank})
-        for rank in map(str, range(count))
-    ]
-    # Ctrl-C reaches the started processes too; this process has to wait until they have stopped.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return _waited(running)
-    finally:
-        for process in running:
-            if process.poll() is None:
-                process.terminate()
-        for process in running:
-            process.wait()
-        signal.signal(signal.SIGINT, before)
+    share = threads or max(1, (os.cpu_count() or 1) // count)
+    shared = {
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": str(share),
+        _PARENT: str(os.getpid()),
+    }
+    with contextlib.ExitStack() as stack:
+        running, said = [], []
+        for rank in range(count):
+            said.append(stack.enter_context(tempfile.TemporaryFile()))
+            running.append(
+                subprocess.Popen(
+                    command,
+                    env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    stderr=said[rank] if rank else None,
+                    start_new_session=True,  # the terminal's Ctrl-C comes by way of this process
+                )
+            )
+        for number, action in (
+            (signal.SIGINT, lambda *_: running[0].send_signal(signal.SIGINT)),
+            (signal.SIGTERM, _raise_termination),
+        ):
+            stack.callback(signal.signal, number, signal.signal(number, action))
+        try:
+            rank, code = _first_failure(running)
+        except _TerminationError:
+            rank, code = 0, 128 + signal.SIGTERM
+        finally:
+            for process in running:
+                if process.poll() is None:
+                    process.terminate()
+            for process in running:
+                process.wait()
+        if rank and code:
+            said[rank].seek(0)
+            sys.stderr.write(said[rank].read().decode(errors="replace"))
+        if code < 0:
+            sys.stderr.write(
+                f"Error: process {rank + 1} of {count} was ended by signal {-code}; the same "
+                "command goes on from the last checkpoint\n"
+            )
+        return code if code >= 0 else 128 - code
 
 
-def _waited(running: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait until all processes have succeeded or a process has failed: the exit status."""
+class _TerminationError(Exception):
+    """This process was asked to end."""
+
+
+def _raise_termination(*_: object) -> None:
+    raise _TerminationError
+
+
+def _first_failure(running: Sequence[subprocess.Popen[bytes]]) -> tuple[int, int]:
+    """Wait until all processes have succeeded or one has failed: its rank and exit status."""
     while True:
         codes = [process.poll() for process in running]
-        for code in codes:
+        for rank, code in enumerate(codes):
             if code:
-                # A killed process has a negative code; shells report 128 + signal.
-                return code if code > 0 else 128 - code
+                return rank, code
         if None not in codes:
-            return 0
+            return 0, 0
         time.sleep(_LOOK)
+
+
+def _end_with_parent() -> None:
+    """End this process soon after the process that started it has gone, even if it was killed."""
+    parent = os.environ.get(_PARENT)
+
+    def watch() -> None:
+        while os.getppid() == int(parent or 0):
+            time.sleep(1)
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()

@@ -349,6 +349,8 @@ def _steps(
     except InputError:
         raise
     except Exception as error:
+        if options.processes.count > 1 and "gloo" in str(error):  # torch has no class for it
+            raise InputError("another process has ended; see its message") from error
         raise InputError(
             f"{name} raised {one_line(error, 160)}; fix the recipe or its data"
         ) from error

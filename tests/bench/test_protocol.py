@@ -13,11 +13,12 @@ NAMES = ["srcnn2014", "vdsr2016", "selfexsr2015", "rcan2018", "edsr2017-div2k", 
 RULES = [field.name for field in fields(Protocol) if field.name not in ("name", "source")]
 
 
-def another(value: Any) -> Any:
-    """Something of about the same kind that is not `value`."""
-    if isinstance(value, bool):
-        return not value
-    return value + 1 if isinstance(value, int) else "another"
+def another(rule: str, value: Any) -> Any:
+    """Something else that the rule may be."""
+    if rule in protocol._CHOICES:
+        return next(choice for choice in protocol._CHOICES[rule] if choice != value)
+    others = {"round_lr_once_at": (8,), "clip_interpolated": (1.0, 2.0)}
+    return others.get(rule, value + 1 if isinstance(value, int) else "another")
 
 
 def test_every_pinned_protocol_is_named() -> None:
@@ -32,7 +33,7 @@ def test_hashes_are_all_distinct() -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_hash_changes_with_the_rule(rule: str) -> None:
     known = protocol.load("srcnn2014")
-    changed = replace(known, **{rule: another(getattr(known, rule))})
+    changed = replace(known, **{rule: another(rule, getattr(known, rule))})
     assert changed.sha256 != known.sha256
 
 

@@ -1,4 +1,4 @@
-"""The Python API: the same numbers as the command, arrays in and out, one line for what is wrong."""
+"""The Python API: numbers as the command gives them, arrays in and out, one line for a fault."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import csv
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import sisrbench
+from bench import images
 from bench.cli import main
 from bench.protocol import PROTOCOLS
 from bench.result import COLUMNS, VERDICT_COLUMNS
@@ -34,9 +37,7 @@ def photos(tmp_path: Path) -> Path:
 def test_the_api_is_a_facade() -> None:
     tree = ast.parse(Path(sisrbench.__file__).read_text(encoding="utf-8"))
     names = [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"]
-    assert sorted([*names, "Inference", "InputError", "Protocol", "Table"]) == sorted(
-        sisrbench.__all__
-    )
+    assert sorted([*names, "Inference", "InputError", "Protocol"]) == sorted(sisrbench.__all__)
 
 
 def test_measure_gives_what_the_command_stores(photos: Path, tmp_path: Path) -> None:
@@ -148,8 +149,82 @@ def test_a_protocol_of_ones_own_is_a_value_with_its_own_name() -> None:
     sr = GRAY.copy()
     sr[:8], sr[-8:], sr[:, :8], sr[:, -8:] = 0, 0, 0, 0
     assert sisrbench.psnr(sr, GRAY, scale=2, protocol=wide) == float("inf")
-    with pytest.raises(InputError, match=r"srcnn2014 exists and has other rules; give .* another"):
-        sisrbench.psnr(sr, GRAY, scale=2, protocol=replace(wide, name="srcnn2014"))
+    table = sisrbench.measure("nearest", "demo", scales=4, metrics="psnr", protocol=wide, **QUIET)
+    (name,) = {*table["protocol"]} - {"", "srcnn2014"}
+    assert name.startswith("wide border#")
+
+
+def test_two_rules_of_one_name_are_two_protocols_in_a_store(photos: Path, tmp_path: Path) -> None:
+    one = replace(PROTOCOLS["srcnn2014"], name="mine", border_per_scale=2)
+    other = replace(one, border_per_scale=5)
+    for rules in (one, other):
+        sisrbench.measure("nearest", photos, scales=2, metrics="psnr", protocol=rules,
+                          out=tmp_path / "out", **QUIET)  # fmt: skip
+    table = sisrbench.results(tmp_path / "out")
+    averages = table[(table["quantity"] == "psnr_y") & (table["image"] == "")]
+    assert averages["protocol"].nunique() == averages["value"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"degrade": "rgb"}, {"resize": "matlab"}, {"edges": "reflect"}, {"ssim": "3D"},
+     {"pooling": "mean MSE"}, {"modcrop": "no"}, {"border_extra": -2}, {"channel": "Y"},
+     {"clip_interpolated": (235, 16)}, {"border_per_scale": 0.5}, {"name": ""}],
+)  # fmt: skip
+def test_a_rule_that_there_is_not_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="protocol"):
+        replace(PROTOCOLS["srcnn2014"], **change)
+
+
+def test_lr_in_double_is_so_whatever_its_values() -> None:
+    step = np.repeat(np.array([0, 0, 0, 64, 255, 255, 0, 0], np.uint8)[None], 8, axis=0)
+    lr = sisrbench.degrade(step, 2, protocol="srcnn2014")
+    assert lr.dtype == np.float64
+    assert lr.min() < 0  # an overshoot, which whole levels would wrap
+    flat = sisrbench.degrade(np.full((8, 8), 7, np.uint8), 2, protocol="srcnn2014")
+    assert flat.dtype == np.float64
+    assert sisrbench.load("bicubic", 2, protocol="srcnn2014")(lr).shape == (8, 8)
+
+
+@pytest.mark.parametrize("protocol", ["srcnn2014", "vdsr2016", "rcan2018", "edsr2017-div2k"])
+def test_what_is_enlarged_under_a_protocol_measures_as_the_harness_does(
+    protocol: str, photos: Path
+) -> None:
+    table = sisrbench.measure("bicubic", photos, scales=3, protocol=protocol, **QUIET)
+    rows = table[(table["image"] == "sorted") & table["quantity"].str.startswith("psnr")]
+    image = photos / "sorted.png"
+    if PROTOCOLS[protocol].degrade == "luma":
+        lr = sisrbench.degrade(image, 3, protocol=protocol, channels="luma")
+        with Image.open(image) as picture:
+            hr = images.to_pixels(images.as_luma(images.from_array(np.array(picture))))
+    else:
+        lr, hr = sisrbench.degrade(image, 3, protocol=protocol), image
+    sr = sisrbench.load("bicubic", 3, protocol=protocol)(lr)
+    found = sisrbench.psnr(sr, hr, scale=3, protocol=protocol)
+    assert found == pytest.approx(rows["value"].iloc[0], abs=1e-9)
+
+
+def test_results_that_pandas_has_read_are_compared(tmp_path: Path) -> None:
+    costs = sisrbench.cost("edsr-baseline", scales=4, time=False, progress=False)
+    costs.to_csv(tmp_path / "costs.csv", index=False)
+    read = pd.read_csv(tmp_path / "costs.csv")
+    verdicts = sisrbench.compare(read, "edsr2017_table1")["verdict"]
+    assert list(verdicts) == list(sisrbench.compare(costs, "edsr2017_table1")["verdict"])
+    assert "reproduced" in set(verdicts)
+    for wrong in (None, "out", costs.drop(columns="note"), costs.assign(scale="two")):
+        with pytest.raises(InputError, match=r"give a (DataFrame|table of results)"):
+            sisrbench.compare(wrong, "edsr2017_table1")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [">f8", "<f4", "f2", "longdouble"])
+def test_every_kind_of_float_is_read(dtype: str) -> None:
+    image = np.full((16, 16), 100).astype(dtype)
+    assert sisrbench.psnr(image, image, scale=2, protocol="srcnn2014") == float("inf")
+
+
+def test_any_integer_is_a_scale() -> None:
+    scale = np.int64(2)
+    assert sisrbench.degrade(RGB, scale, protocol="rcan2018").shape == (18, 24, 3)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +237,9 @@ def test_a_protocol_of_ones_own_is_a_value_with_its_own_name() -> None:
         (np.full((36, 48), np.nan), "values from nan to nan"),
         ("nowhere.png", "no image 'nowhere.png'; give the path of a file, or an array"),
         (np.zeros((0, 4), np.uint8), r"an image of shape \(0, 4\)"),
+        (Image.fromarray(RGB), "an image of Image; give a NumPy array or the path"),
+        ("x" * 5000, "no image 'xxx"),
+        (GRAY, "SR has 1 channels and HR 3; give both gray or both RGB"),
     ],
 )
 def test_an_image_that_cannot_be_used_is_one_line(image: object, message: str) -> None:
@@ -172,6 +250,16 @@ def test_an_image_that_cannot_be_used_is_one_line(image: object, message: str) -
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: sisrbench.measure([], "demo"), "no method is named; give one or more"),
+        (lambda: sisrbench.measure(None, "demo"), "None names nothing; give a name"),
+        (lambda: sisrbench.measure("bicubic", "demo", repeat=0), "repeat 0; give an integer"),
+        (lambda: sisrbench.measure("bicubic", "demo", threads=1.5), "threads 1.5; give an integer"),
+        (lambda: sisrbench.measure("bicubic", "demo", inference="fp16"), "'fp16'; give an Infer"),
+        (lambda: sisrbench.Inference(precision="fp99"), "precision 'fp99'; choose from: fp32"),
+        (lambda: sisrbench.Inference(tile=0), "tile 0; give an integer of at least 1"),
+        (lambda: sisrbench.reproduce("edsr2017_table1", protocol=""), "no protocol ''"),
+        (lambda: sisrbench.degrade(RGB, 2, protocol="rcan2018", channels="rgb"), "channels 'rgb'"),
+        (lambda: sisrbench.degrade(RGB, 2, protocol=None), "None is no protocol; give a name"),
         (lambda: sisrbench.measure("bicubik", "demo"), "no method 'bicubik'; did you mean"),
         (lambda: sisrbench.measure("bicubic", "set6"), "no dataset 'set6'; did you mean 'set5'"),
         (lambda: sisrbench.measure("bicubic", "demo", scales=1), "scale 1; give an integer of at"),
@@ -184,7 +272,10 @@ def test_an_image_that_cannot_be_used_is_one_line(image: object, message: str) -
         (lambda: sisrbench.load("fsrcnn"), "fsrcnn has no published weights"),
         (lambda: sisrbench.degrade(RGB, 2.5, protocol="rcan2018"), "scale 2.5; give an integer"),
         (lambda: sisrbench.degrade(RGB / 2, 2, protocol="rcan2018"), "an HR image with fractions"),
-        (lambda: sisrbench.psnr(GRAY[:8], GRAY[:8], scale=4, protocol="rcan2018"), "px leave nothing"),
+        (
+            lambda: sisrbench.psnr(GRAY[:8], GRAY[:8], scale=4, protocol="rcan2018"),
+            "px leave nothing",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_line(call: object, message: str) -> None:

@@ -115,3 +115,19 @@ def test_the_command_gives_status_1_where_something_got_worse(
         (tmp_path / "results.csv").write_text(result.to_csv([replace(PSNR, value=value)]))
         assert cli.status(["check", str(baseline), "--out", str(tmp_path)]) == status
     assert "1 cells of" in capsys.readouterr().out
+
+
+def test_a_quantity_that_nothing_measures_is_never_better() -> None:
+    odd = replace(PSNR, quantity="lpipsx_y", value=30.0, unit="")
+    for value in (25.0, 35.0):
+        (change,) = regression.changes([odd], [replace(odd, value=value)], 0.001)
+        assert change.is_worse
+        assert "nothing here measures it, so it counts as worse" in str(change)
+    assert not regression.changes([odd], [odd], 0.001)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 12, 30])
+def test_a_table_that_was_cut_off_is_refused(cut: int, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(result.to_csv(BASELINE)[:-cut])
+    with pytest.raises(InputError, match=r"cut off in its last line|a row has no"):
+        result.from_csv(tmp_path / "x.csv")

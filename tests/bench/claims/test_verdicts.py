@@ -131,6 +131,12 @@ def test_a_difference_and_a_ratio_are_measured_from_both_sides() -> None:
     assert verdict(claim("3.00", "-", "nearest"), BASE, other)[0] == "not measured"
 
 
+def test_a_ratio_to_nothing_is_not_measured() -> None:
+    nothing = replace(BASE, method="lanczos", value=0.0)
+    found = verdict(claim("3.00", "/", "lanczos"), BASE, nothing)
+    assert found == ("not measured", "lanczos is 0, so there is no ratio")
+
+
 def test_a_difference_is_no_average_of_its_first_methods_rows() -> None:
     rows = [claim("30.00", image="a"), claim("32.00", image="b"), claim("31.00")]
     gain = claim("3.00", "-", "lanczos")

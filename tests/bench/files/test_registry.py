@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,54 @@ def test_every_cost_keeps_the_contract(name: str) -> None:
     cost = costs.load(name)
     assert isinstance(cost.TIMED, bool)
     assert cost.UNITS
+
+
+def written(folder: Path, kind: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metric or cost of one's own, in a folder that stands for the registry."""
+    module = {"metric": metrics, "cost": costs}[kind]
+    (folder / "mine.py").write_text(text)
+    monkeypatch.setattr(module, "FOLDER", folder)
+    loaded = types.ModuleType("mine")
+    exec(text, vars(loaded))
+    monkeypatch.setattr("bench.files.registry.load_module", lambda *_: loaded)
+
+
+@pytest.mark.parametrize("better", ["True", "False", "None", "not False"])
+def test_a_metric_may_say_which_way_is_better_in_any_way(
+    better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"UNIT = 'dB'\nHIGHER_IS_BETTER = {better}\nmeasure = None\n"
+    written(tmp_path, "metric", text, monkeypatch)
+    assert metrics.quantities()["mine_y"].higher_is_better is eval(better)
+
+
+@pytest.mark.parametrize("better", ["1", "'yes'", "()"])
+def test_a_metric_says_nothing_else(
+    better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"UNIT = 'dB'\nHIGHER_IS_BETTER = {better}\nmeasure = None\n"
+    written(tmp_path, "metric", text, monkeypatch)
+    with pytest.raises(InputError, match=r"mine\.py: HIGHER_IS_BETTER is not True, False or None"):
+        metrics.quantities()
+
+
+@pytest.mark.parametrize(
+    ("better", "found"), [("('px_per_s',)", True), ("tuple(UNITS)[:1]", True), ("()", False)]
+)
+def test_a_cost_names_what_is_better_where_more(
+    better: str, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"TIMED = True\nUNITS = {{'px_per_s': '', 's': 's'}}\nHIGHER_IS_BETTER = {better}\n"
+    written(tmp_path, "cost", text, monkeypatch)
+    assert costs.quantities()["px_per_s"].higher_is_better is found
+    assert costs.quantities()["s"].higher_is_better is False
+
+
+@pytest.mark.parametrize("better", ["('px_per_s')", "True", "('other',)"])
+def test_a_cost_that_names_no_quantity_is_refused(
+    better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"TIMED = True\nUNITS = {{'px_per_s': '', 's': 's'}}\nHIGHER_IS_BETTER = {better}\n"
+    written(tmp_path, "cost", text, monkeypatch)
+    with pytest.raises(InputError, match=r"mine\.py: HIGHER_IS_BETTER is not a tuple of"):
+        costs.quantities()
