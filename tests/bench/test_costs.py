@@ -797,7 +797,6 @@ FIELDS: dict[str, Callable[[], list[nn.Module]]] = {
     "dilated": lambda: [nn.Conv2d(1, 2, 3, padding=3, dilation=3), nn.ReLU(True), conv(2, 1, 3)],
     "valid": lambda: [nn.Conv2d(1, 2, 5), nn.Conv2d(2, 1, 3)],
     "cropped": lambda: [conv(1, 2, 5), nn.ZeroPad2d(-2), conv(2, 1, 3), nn.ReplicationPad2d(2)],
-    "moved": lambda: [nn.ZeroPad2d((-1, 1, 2, -2)), conv(1, 1, 3)],
     "padded first": lambda: [nn.ReplicationPad2d(3), nn.Conv2d(1, 2, 5), nn.Conv2d(2, 1, 3)],
     "lopsided": lambda: [nn.ZeroPad2d((4, 0, 1, 3)), nn.Conv2d(1, 1, 5)],
     "replicate": lambda: [conv(1, 2, 5, "replicate"), conv(2, 1, 3, "replicate")],
