@@ -116,9 +116,10 @@ class VerdictRow:
     """The digits in the paper."""
     claimed: float | None
     measured: float
-    """NaN if nothing was measured."""
+    """NaN if nothing was measured. A value of another protocol or setting stands here too; then the
+    verdict is `not measured`, and the reason says so."""
     difference: float
-    """Measured minus claimed; NaN if nothing was measured."""
+    """Measured minus claimed; NaN if `measured` is NaN."""
     tolerance: float | None
     verdict: Verdict
     reason: str

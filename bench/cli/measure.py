@@ -110,7 +110,8 @@ def run(
     "protocol_name",
     type=options.PROTOCOL,
     metavar="NAME",
-    help="Measure by this protocol instead of each claim's own; the verdicts say so.",
+    help="Measure by this protocol instead of each claim's own, and show the difference. A claim that "
+    "names another protocol is not judged.",
 )
 @click.option(
     "--trained",
@@ -120,7 +121,11 @@ def run(
     help="Folder of weights from `train`, measured instead of the claims' weights where the method "
     "and the scale agree.",
 )
-@click.option("--strict", is_flag=True, help="Exit with status 1 if a cell deviates.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with status 1 if a cell deviates, or if no claim could be judged.",
+)
 @click.option("--anew", is_flag=True, help="Train an experiment's arms again.")
 @options.inference
 @options.measuring
@@ -172,6 +177,9 @@ def reproduce(
     told = {trial.experiment.name for trial in outcome.trials}
     shown.print_verdicts(outcome.verdicts, told=told)
     shown.print_places(places)
+    if strict and not outcome.verdicts["verdict"].isin(("reproduced", "deviates")).any():
+        click.echo("--strict: no claim could be judged; the verdicts say why.", err=True)
+        return 1
     return int(strict and bool((outcome.verdicts["verdict"] == "deviates").any()))
 
 

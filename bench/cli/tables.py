@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -61,7 +61,10 @@ def _best(found: Result, averages: Sequence[Result]) -> float | None:
 
 
 def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
-    """Print the number of each verdict by table, and each cell that deviates or is inconsistent.
+    """Print the number of each verdict by table, and a line for each cell that needs a look.
+
+    These are the cells that deviate or are inconsistent, and the averages and costs that have a
+    value of another protocol or setting only. Such cells of single images are counted.
 
     Args:
         verdicts: a DataFrame with columns `bench.result.VERDICT_COLUMNS`.
@@ -75,11 +78,27 @@ def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
             str(name), *(str(int((rows["verdict"] == kind).sum())) for kind in VERDICTS)
         )
     console().print(counted)
-    odd = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))]
-    for row in odd[~odd["table"].isin(list(told))].to_dict("records"):
-        place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
-        claimed = f"{row['label']} {place} {row['quantity']} {row['printed']}"
-        click.echo(f"  {row['verdict']}: {claimed}: {row['reason']}")
+    untold = verdicts[~verdicts["table"].isin(list(told))]
+    for row in untold[untold["verdict"].isin(("deviates", "claim inconsistent"))].to_dict(
+        "records"
+    ):
+        click.echo(f"  {row['verdict']}: {_claim(row)}: {row['reason']}")
+    # A table measured by another protocol may have hundreds of such cells.
+    unjudged = untold[(untold["verdict"] == "not measured") & untold["measured"].notna()]
+    for row in unjudged[unjudged["image"] == ""].to_dict("records"):
+        difference = f"({row['difference']:+.4g})"
+        click.echo(f"  {row['verdict']}: {_claim(row)}: {row['reason']} {difference}")
+    if count := int((unjudged["image"] != "").sum()):
+        click.echo(
+            f"  not measured: {count} cells of single images have a value of another protocol or "
+            "setting only; the page shows each"
+        )
+
+
+def _claim(row: Mapping[Hashable, object]) -> str:
+    """A claim as text: label, dataset, scale, image, quantity and printed digits."""
+    place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
+    return f"{row['label']} {place} {row['quantity']} {row['printed']}"
 
 
 def print_arms(title: str, averages: pd.DataFrame) -> None:

@@ -591,11 +591,33 @@ def test_strict_gives_status_1_where_a_cell_deviates(
     assert "deviates: Bicubic demo x2 average psnr_y 40.00" in capsys.readouterr().out
 
 
-def test_other_rules_than_the_claims_own_are_said(
+def test_other_rules_than_the_claims_own_judge_nothing_and_show_the_difference(
     wrong_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    run("reproduce", wrong_table, "--protocol", "vdsr2016", "--repeat", 1, "--out", out)
-    said = "across protocols: claimed under srcnn2014, measured under vdsr2016"
-    assert said in capsys.readouterr().out
+    command = ("reproduce", wrong_table, "--protocol", "vdsr2016", "--repeat", 1, "--out", out)
+    assert run(*command) == 0
+    (value,) = (
+        float(row["value"])
+        for row in rows(out)
+        if (row["method"], row["dataset"], row["image"], row["quantity"])
+        == ("bicubic", "demo", "", "psnr_y")
+    )
+    said = f"measured only under another protocol than srcnn2014: {value:.6g} dB under vdsr2016"
+    shown = capsys.readouterr().out
+    assert (
+        f"not measured: Bicubic demo x2 average psnr_y 40.00: {said} ({value - 40:+.4g})" in shown
+    )
     assert said in (out / "index.html").read_text()
+    assert run("report", wrong_table, "--out", out) == 0
+    shown = capsys.readouterr().out
+    assert "deviates:" not in shown
+    assert said in shown
+
+
+def test_strict_gives_status_1_where_no_claim_could_be_judged(
+    wrong_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ("--protocol", "vdsr2016", "--repeat", 1, "--out", tmp_path / "out")
+    assert run("reproduce", wrong_table, *other, "--strict") == 1
+    assert "--strict: no claim could be judged" in capsys.readouterr().err
