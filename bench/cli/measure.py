@@ -110,8 +110,8 @@ def run(
     "protocol_name",
     type=options.PROTOCOL,
     metavar="NAME",
-    help="Measure by this protocol instead of each claim's own, and show the difference. A claim that "
-    "names another protocol is not judged.",
+    help="Measure by this protocol instead of each claim's own, and show the difference. A claim "
+    "that names another protocol is not judged.",
 )
 @click.option(
     "--trained",

@@ -115,8 +115,10 @@ def test_inconsistent_claim_says_that_the_value_beside_it_is_of_another_protocol
     noted = claim(note="inconsistent: Table 3 says 33.00")
     assert verdict(noted, replace(BASE, protocol="rcan2018")) == (
         "claim inconsistent",
-        "Table 3 says 33.00; measured only under another protocol than srcnn2014: "
-        "33.66 dB under rcan2018",
+        (
+            "Table 3 says 33.00; measured only under another protocol than srcnn2014: "
+            "33.66 dB under rcan2018"
+        ),
     )
 
 
@@ -191,8 +193,10 @@ def test_value_of_another_setting_judges_no_claim_and_stands_beside_it() -> None
     both = [replace(BASE, inference="bf16"), replace(BASE, protocol="rcan2018", value=33.69)]
     assert verdict(claim(), *both) == (
         "not measured",
-        "measured only under another protocol than srcnn2014 or in another setting: "
-        "33.66 dB in bf16; 33.69 dB under rcan2018",
+        (
+            "measured only under another protocol than srcnn2014 or in another setting: "
+            "33.66 dB in bf16; 33.69 dB under rcan2018"
+        ),
     )
 
 
