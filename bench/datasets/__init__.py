@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.files import annotated_csv, fetch, whole
 from bench.files.fetch import RemoteFile
 from bench.progress import Progress
-from zoo.errors import InputError, unknown
+from zoo.errors import InputError, listed, unknown
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("role", "image", "origin", "path", "bytes", "sha256")
@@ -129,7 +129,7 @@ def _folder(folder: Path, progress: Progress) -> Dataset:
     seen = [path for path in images if not path.name.startswith(".")]
     broken = [path for path in seen if not path.exists()]
     if broken:
-        links = _listed([f"{path.name} -> {path.readlink()}" for path in broken])
+        links = listed([f"{path.name} -> {path.readlink()}" for path in broken])
         raise InputError(
             f"{folder} has broken links: {links}; restore the files or delete the links"
         )
@@ -146,7 +146,7 @@ def _folder(folder: Path, progress: Progress) -> Dataset:
         ("LR or SR beside its HR image", [path.name for path in versions]),
     ):
         if left_out:
-            progress.say(f"{folder}: left out, {reason}: {_listed(left_out)}")
+            progress.say(f"{folder}: left out, {reason}: {listed(left_out)}")
     if not paths:
         raise InputError(f"{folder} holds no images; put {', '.join(SUFFIXES)} files there")
     stems = [path.stem for path in paths]
@@ -170,16 +170,6 @@ def _folder(folder: Path, progress: Progress) -> Dataset:
 
 
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-_NAMED_AT_MOST = 8
-"""Files that a message names; the rest are counted."""
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names, separated by commas; many names are counted."""
-    more = len(names) - _NAMED_AT_MOST
-    return ", ".join(names[:_NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
-
-
 _SCALED = re.compile(r"(?P<hr>.+?)[_. -]?x(?P<scale>[2-8])(?:[a-z]\d?|[_. -].+)?")
 """`0001x2` (DIV2K), `0001x4m` (its mild LR), `0001_x2_bicubic` (written by `upscale`)."""
 _LR = re.compile(r"(?<![a-z0-9])lr(?:bi|bd|dn)?(?![a-z0-9])")
