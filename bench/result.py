@@ -86,6 +86,15 @@ def cell(result: Result) -> Cell:
     return Cell(*(getattr(result, column) for column in Cell._fields))
 
 
+def remarks_on_average(note: str) -> list[str]:
+    """What the note of an average says besides the number of images: one text a remark.
+
+    >>> remarks_on_average("average of 1 of 2 images; left out, infinite: flat")
+    ['left out, infinite: flat']
+    """
+    return note.split("; ")[1:]
+
+
 Verdict: TypeAlias = Literal["reproduced", "deviates", "not measured", "claim inconsistent"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import metrics
-from bench.result import VERDICTS, Result
+from bench.result import VERDICTS, Result, remarks_on_average
 
 
 def console() -> Console:
@@ -23,13 +23,20 @@ def console() -> Console:
 
 
 def print_averages(measured: Sequence[Result]) -> None:
-    """Print a line for each method with averages by dataset and scale; the best are bold."""
+    """Print a line for each method with averages by dataset and scale; the best are bold.
+
+    Remarks on averages follow, a line each.
+    """
     averages = [found for found in measured if found.dataset and not found.image]
     columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
     rows: dict[str, dict[tuple[str, int], list[str]]] = {}
+    remarks: dict[str, None] = {}
     for found in averages:
         weights = f"@{found.weights}" if found.weights else ""
         name = f"{found.method}{weights} {found.inference}".rstrip()
+        for remark in remarks_on_average(found.note):
+            # The quantities of a method share most remarks.
+            remarks[f"  {name}, {found.dataset} x{found.scale}: {remark}"] = None
         cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
         # The digits that papers print: two for PSNR, four for SSIM.
         text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
@@ -44,6 +51,8 @@ def print_averages(measured: Sequence[Result]) -> None:
         shown = (" / ".join(cells.get(column, ["-"])) for column in columns)
         table.add_row(rich.markup.escape(name), *shown)
     console().print(table)
+    for line in remarks:
+        click.echo(line)
 
 
 def _best(found: Result, averages: Sequence[Result]) -> float | None:
