@@ -159,7 +159,9 @@ def _average(
         return average, f"average of {len(per_image)} images"
     left_out = [name for name, value in per_image.items() if value == math.inf]
     count = f"average of {len(finite)} of {len(per_image)} images"
-    return pooled(finite, quantity, protocol), f"{count}; left out, infinite: {listed(left_out)}"
+    return pooled(
+        finite, quantity, protocol
+    ), f"{count}; left out, infinite value: {listed(left_out)}"
 
 
 def _each(

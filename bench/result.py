@@ -89,8 +89,8 @@ def cell(result: Result) -> Cell:
 def remarks_on_average(note: str) -> list[str]:
     """What the note of an average says besides the number of images: one text a remark.
 
-    >>> remarks_on_average("average of 1 of 2 images; left out, infinite: flat")
-    ['left out, infinite: flat']
+    >>> remarks_on_average("average of 1 of 2 images; left out, infinite value: flat")
+    ['left out, infinite value: flat']
     """
     return note.split("; ")[1:]
 

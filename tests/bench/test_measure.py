@@ -87,7 +87,7 @@ def test_average_leaves_out_an_infinite_psnr_and_says_so(folder: Path) -> None:
     assert ok.value is not None
     assert math.isfinite(ok.value)
     assert average.value == ok.value
-    assert average.note == "average of 1 of 2 images; left out, infinite: flat"
+    assert average.note == "average of 1 of 2 images; left out, infinite value: flat"
 
 
 def test_average_of_exact_images_alone_is_infinite(folder: Path) -> None:

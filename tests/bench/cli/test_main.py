@@ -642,11 +642,11 @@ def test_remarks_on_averages_stand_on_the_terminal_and_on_the_page(
     for _ in range(2):  # the second time from the store
         assert run(*command, "--out", out) == 0
         shown = capsys.readouterr().out
-        assert "  bicubic, photos x2: left out, infinite: flat\n" in shown
+        assert "  bicubic, photos x2: left out, infinite value: flat\n" in shown
         assert shown.count("  loud, photos x2: the output seems to be in [0, 255] instead of") == 1
     page = (out / "index.html").read_text()
     section = page.partition("Averages</h2>")[2].partition("</section>")[0]
-    assert "bicubic, photos \N{MULTIPLICATION SIGN}2: left out, infinite: flat" in section
+    assert "bicubic, photos \N{MULTIPLICATION SIGN}2: left out, infinite value: flat" in section
     assert section.count("the output seems to be in [0, 255]") == 1
 
 
