@@ -60,11 +60,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def results(
-    folder: Path, spec: str = "bicubic", rules: Protocol | None = None, *names: str
+    folder: Path | str,
+    spec: str = "bicubic",
+    rules: Protocol | None = None,
+    *names: str,
+    scale: int = 2,
 ) -> list[Result]:
     method, tag = zoo.load(spec)
     dataset = datasets.load(str(folder), Progress(quiet=True))
-    request = AccuracyRequest(method, tag, 2, dataset, rules or load("rcan2018"))
+    request = AccuracyRequest(method, tag, scale, dataset, rules or load("rcan2018"))
     (unit,) = accuracy_units([request], CPU, names or ("psnr",))
     return measure(unit, Progress(quiet=True))
 
@@ -154,6 +158,34 @@ def test_output_in_another_range_or_place_is_hinted_at(
 )
 def test_output_in_bgr_order_is_hinted_at(photos: Path, output: str, said: str) -> None:
     assert f"; the output seems to be {said}: PSNR would be " in note(photos, output)
+
+
+def test_gray_images_do_not_hide_that_the_order_is_bgr(photos: Path) -> None:
+    with Image.open(photos / "0.png") as image:
+        image.convert("L").save(photos / "0.png")
+    with Image.open(photos / "2.png") as image:
+        image.convert("L").convert("RGB").save(photos / "2.png")
+    assert note(photos, "y.flip(1)").endswith(" dB higher on 1, 3")
+    found = note(photos, "255 * y.flip(1)")
+    assert "in [0, 255] instead of [0, 1] and in BGR order" in found
+    assert found.endswith(" dB higher on 1")
+
+
+@pytest.mark.parametrize(
+    ("output", "said", "scale"),
+    [
+        ("y.flip(1)", "in BGR order", 2),
+        ("y.flip(1)", "in BGR order", 4),
+        ("torch.roll(y, 1, 2)", "shifted by 1 px down", 2),
+        ("y", "", 2),
+        ("y", "", 4),
+    ],
+)
+def test_hints_hold_on_photographs(tmp_path: Path, output: str, said: str, scale: int) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(NETWORK.replace("OUTPUT", output).replace("CHANNELS", "RGB"))
+    average = results("demo", str(path), None, "psnr", scale=scale)[-1]
+    assert f"the output seems to be {said}" in average.note if said else "seems" not in average.note
 
 
 def test_hint_gives_the_gain_of_the_corrected_output(folder: Path) -> None:
