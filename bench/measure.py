@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -19,12 +20,14 @@ from bench import costs, images, metrics
 from bench.datasets import Dataset, ImageFile
 from bench.evaluate import evaluate, pooled
 from bench.files import weights
+from bench.hints.output import hint
 from bench.network import prepare, switches
 from bench.plan import Unit
 from bench.progress import Progress
+from bench.protocol import Protocol
 from bench.result import Result
 from bench.tiles import Tiled
-from zoo.errors import InputError
+from zoo.errors import InputError, listed
 
 
 @lru_cache(maxsize=128)
@@ -54,17 +57,22 @@ def measure(unit: Unit, progress: Progress) -> list[Result]:
 def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progress) -> list[Result]:
     """Results of each metric: a value for each image, then the average over the dataset.
 
+    Images come in the order of the numbers in their names. The note of the average says which
+    images it leaves out, and hints at a likely mistake in the method's output.
+
     Raises:
         InputError: an image cannot be used, or a metric gave NaN.
     """
     used = {name: metrics.load(name) for name in unit.names}
+    # The hint needs PSNR, whichever metrics are asked for.
+    computed = used | {"psnr": metrics.load("psnr")}
     remarks: dict[str, list[str]] = {}
 
     def measured(image: ImageFile, module: Tiled) -> dict[str, float]:
         pixels = decoded(image.path, image.sha256)
         try:
             found = evaluate(
-                pixels, unit.scale, unit.protocol, unit.method, module, used, unit.device
+                pixels, unit.scale, unit.protocol, unit.method, module, computed, unit.device
             )
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
@@ -78,11 +86,23 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
     run = prepare(module, unit.inference, factor, unit.device, max(workers, 1))
     found = _each(measured, dataset.images, run, workers)
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}
+    mistake = hint(
+        (
+            (image.name, decoded(image.path, image.sha256), values[image.name][unit.protocol.psnr])
+            for image in dataset.images
+        ),
+        unit.scale,
+        unit.protocol,
+        unit.method,
+        run,
+        unit.device,
+    )
+    ordered = sorted(values, key=_by_numbers)
     results = []
     for name, metric in used.items():
         quantity = f"{name}_{unit.protocol.channel}"
-        per_image = {image: found[quantity] for image, found in values.items()}
-        average = pooled(list(per_image.values()), quantity, unit.protocol)
+        per_image = {image: values[image][quantity] for image in ordered}
+        average, note = _average(per_image, quantity, metric, unit.protocol)
         for image_name, value in [*per_image.items(), ("", average)]:
             if math.isnan(value):
                 raise InputError(
@@ -100,12 +120,48 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
                     quantity=quantity,
                     value=value,
                     unit=metric.UNIT,
-                    note="; ".join(remarks[image_name])
-                    if image_name
-                    else f"average of {len(per_image)} images",
+                    note="; ".join(
+                        remarks[image_name] if image_name else filter(None, (note, mistake))
+                    ),
                 )
             )
     return results
+
+
+def _by_numbers(name: str) -> list[tuple[int, int, str]]:
+    """A sort key by which `img_2` comes before `img_10`.
+
+    >>> sorted(["img_10", "img_2", "baby"], key=_by_numbers)
+    ['baby', 'img_2', 'img_10']
+    """
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
+    return [(0, int(digits), "") if digits else (1, 0, text) for digits, text in parts]
+
+
+def _average(
+    per_image: Mapping[str, float], quantity: str, metric: metrics.Metric, protocol: Protocol
+) -> tuple[float, str]:
+    """The average over a dataset, and a note with the number of images.
+
+    An exact image has an infinite PSNR. Its value is left out, and the note names the image. If all
+    values are infinite, so is the average.
+
+    Args:
+        per_image: values by name of the image.
+        quantity: name of the quantity.
+        metric: the metric of the quantity.
+        protocol: says how PSNR is pooled.
+    """
+    average = pooled(list(per_image.values()), quantity, protocol)
+    finite = [value for value in per_image.values() if value != math.inf]
+    # Where lower is better, an infinite value is no exact image, and the average shows it.
+    if average != math.inf or not finite or not metric.HIGHER_IS_BETTER:
+        return average, f"average of {len(per_image)} images"
+    left_out = [name for name, value in per_image.items() if value == math.inf]
+    count = f"average of {len(finite)} of {len(per_image)} images"
+    return pooled(
+        finite, quantity, protocol
+    ), f"{count}; left out, infinite value: {listed(left_out)}"
 
 
 def _each(

@@ -96,6 +96,8 @@ def accuracy_units(
 ) -> list[Unit]:
     """A unit for each distinct request; units of the same dataset follow each other.
 
+    Datasets keep the order of their first requests.
+
     A method without weights gets the default setting, because such a method computes in float64
     in every setting.
 
@@ -123,7 +125,10 @@ def accuracy_units(
         )
         units.setdefault(unit.key, unit)
     # In this order a dataset's files are decoded once: `measure.decoded` keeps the last files.
-    return sorted(units.values(), key=lambda unit: unit.dataset.name if unit.dataset else "")
+    asked = list(dict.fromkeys(unit.dataset.name for unit in units.values() if unit.dataset))
+    return sorted(
+        units.values(), key=lambda unit: asked.index(unit.dataset.name) if unit.dataset else -1
+    )
 
 
 def refuse_namesakes(units: Iterable[Unit]) -> None:

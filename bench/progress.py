@@ -71,6 +71,10 @@ class Progress:
         """Count a finished step."""
         self._bars.advance(self._task)
 
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(line, markup=False)
+
 
 class TrainingProgress:
     """Progress of a training on standard error: a line for each finished stage.

@@ -86,6 +86,15 @@ def cell(result: Result) -> Cell:
     return Cell(*(getattr(result, column) for column in Cell._fields))
 
 
+def remarks_on_average(note: str) -> list[str]:
+    """What the note of an average says besides the number of images: one text a remark.
+
+    >>> remarks_on_average("average of 1 of 2 images; left out, infinite value: flat")
+    ['left out, infinite value: flat']
+    """
+    return note.split("; ")[1:]
+
+
 Verdict: TypeAlias = Literal["reproduced", "deviates", "not measured", "claim inconsistent"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -116,9 +125,10 @@ class VerdictRow:
     """The digits in the paper."""
     claimed: float | None
     measured: float
-    """NaN if nothing was measured."""
+    """NaN if nothing was measured. A value of another protocol or setting stands here too; then the
+    verdict is `not measured`, and the reason says so."""
     difference: float
-    """Measured minus claimed; NaN if nothing was measured."""
+    """Measured minus claimed; NaN if `measured` is NaN."""
     tolerance: float | None
     verdict: Verdict
     reason: str

@@ -40,7 +40,7 @@ from bench.inference import DEFAULT, Inference
 from bench.plan import AccuracyRequest, CostRequest, Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
-from bench.result import Quantity, Result, to_csv
+from bench.result import Quantity, Result, cell, to_csv
 from bench.store import Store
 from bench.training import provenance
 from bench.training.session import RunOptions
@@ -70,6 +70,8 @@ class Outcome:
     substituted: bool = False
     """Whether trained weights were measured instead of the weights that claims name."""
     trials: tuple[Trial, ...] = ()
+    elsewhere: int = 0
+    """Results in the store of cells that were not requested; the page and the CSV lack them."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -83,7 +85,13 @@ class Outcome:
             InputError: the folder cannot be written.
         """
         html = page.render(
-            self.title, self.table, self.verdicts, self.runs, self.trainings, quantities()
+            self.title,
+            self.table,
+            self.verdicts,
+            self.runs,
+            self.trainings,
+            quantities(),
+            self.elsewhere,
         )
         places = out / "index.html", out / "results.csv"
         write_whole(dict(zip(places, (html, to_csv(self.results)), strict=True)))
@@ -344,6 +352,7 @@ class Session:
             computed=outcome.computed,
             substituted=bool(reproduction.substitutes),
             trials=tuple(trials),
+            elsewhere=outcome.elsewhere,
         )
 
     def _run(self, title: str, units: Sequence[Unit]) -> Outcome:
@@ -364,6 +373,8 @@ class Session:
             computed = run_inline(units, found, run_id, self.progress)
             found.renew(unit.key for unit in units)
             results = found.results(unit.key for unit in units)
+            requested = {cell(result) for result in results}
+            elsewhere = sum(cell(result) not in requested for result in found.newest())
             runs, trainings = found.runs(), found.trainings(learned)
         finally:
             found.close()
@@ -375,6 +386,7 @@ class Session:
             trainings=trainings,
             units=len(units),
             computed=computed,
+            elsewhere=elsewhere,
         )
 
 

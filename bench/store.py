@@ -23,6 +23,12 @@ from zoo.errors import InputError
 FORMAT = 3
 """Version of the file's tables; a file of another version is refused."""
 FILE = "results.sqlite"
+_COUNTED = "counted"
+"""The value of `units.finished`: the unit's place in the order is its rowid, and no time.
+
+Earlier versions wrote the time, which is out of order if the clock was set back. In the order of
+`finished, rowid` their units come first, by time; a digit sorts before this word.
+"""
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, facts TEXT, command TEXT, started TEXT, ended TEXT
@@ -137,7 +143,7 @@ class Store:
         marks = ", ".join(f":{name}" for name in names)
         with self._explained(), self._database:
             unit = self._database.execute(
-                "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)", (key, run, label, _now())
+                "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)", (key, run, label, _COUNTED)
             )
             if unit.rowcount:  # 0 if another process was faster
                 self._database.executemany(
@@ -146,9 +152,9 @@ class Store:
             self._database.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
 
     def results(self, keys: Iterable[str] | None = None) -> list[Result]:
-        """Results of the units with these keys, in this order; None: all units, oldest first."""
+        """Results of the units with these keys, in this order; None: all units, newest last."""
         if keys is None:
-            keys = [row[0] for row in self._select("SELECT key FROM units ORDER BY rowid")]
+            keys = self._keys()
         query = f"SELECT {', '.join(COLUMNS)} FROM results WHERE unit_key = ? ORDER BY rowid"
         return [
             Result(**dict(zip(COLUMNS, row, strict=True)))
@@ -160,7 +166,9 @@ class Store:
         """Mark the units with these keys as the newest, because the user asked for them again."""
         with self._explained(), self._database:
             self._database.executemany(
-                "UPDATE units SET finished = ? WHERE key = ?", [(_now(), key) for key in keys]
+                "UPDATE units SET finished = ?, rowid = (SELECT max(rowid) + 1 FROM units) "
+                "WHERE key = ?",
+                [(_COUNTED, key) for key in keys],
             )
 
     def newest(self) -> list[Result]:
@@ -169,7 +177,7 @@ class Store:
         Several units can measure the same cell, for example after the images of a folder changed.
         """
         units: dict[Cell, list[Result]] = {}
-        for (key,) in self._select("SELECT key FROM units ORDER BY finished, rowid"):
+        for key in self._keys():
             by_quantity: dict[Cell, list[Result]] = {}
             for found in self.results([key]):
                 place = cell(found)._replace(image="")
@@ -216,6 +224,10 @@ class Store:
             if value
         ]
         return pd.DataFrame(rows, columns=list(TRAINING_COLUMNS))
+
+    def _keys(self) -> list[str]:
+        """Keys of all units, in the order in which they were last asked for."""
+        return [key for (key,) in self._select("SELECT key FROM units ORDER BY finished, rowid")]
 
     def _select(self, query: str, *values: str) -> list[tuple[Any, ...]]:
         with self._explained():

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
+from bench.result import remarks_on_average
 from reports import quantities, scores
 from reports.scores import Gap, Place, Score
 from reports.tables import Method, Row, distinct, methods, rows, scale_name
@@ -77,6 +78,25 @@ def average_tables(results: pd.DataFrame) -> list[AverageTable]:
         for _, of_protocol in averages.groupby(["protocol", "machine"], sort=False)
         for pair in scores.pairs(of_protocol["quantity"])
     ]
+
+
+def average_remarks(results: pd.DataFrame) -> list[str]:
+    """Remarks on averages, each with its method, dataset and scale.
+
+    Args:
+        results: from `reports.tables.latest`; rows that are no averages are ignored.
+    """
+    averages = results[(results["dataset"] != "") & (results["image"] == "")]
+    return distinct(
+        f"{_method_name(row)}, {scores.where(row['dataset'], row['scale'])}: {remark}"
+        for row in rows(averages)
+        for remark in remarks_on_average(row["note"])
+    )
+
+
+def _method_name(row: Row) -> str:
+    """A method with weights and inference: "espcn none bf16"."""
+    return " ".join(filter(None, (row["method"], row["weights"], row["inference"])))
 
 
 def _average_table(results: pd.DataFrame, pair: tuple[str, ...]) -> AverageTable:

@@ -32,7 +32,10 @@ INCONSISTENT = Mark(
     "claim inconsistent", "!", "inconsistent", "the paper contradicts its own printed value"
 )
 NOT_MEASURED = Mark(
-    "not measured", quantities.UNMEASURED, "unmeasured", "there is no measured value to compare"
+    "not measured",
+    quantities.UNMEASURED,
+    "unmeasured",
+    "there is no value of the claim's own protocol, measured in the default setting",
 )
 # Tables have a column for each verdict, in this order.
 MARKS = (REPRODUCED, DEVIATES, INCONSISTENT, NOT_MEASURED)

@@ -86,7 +86,13 @@ def _results(table: pd.DataFrame) -> str | None:
     if not averages and costs is None:
         return None
     images = int((stored["image"] != "").sum())
-    return fill("notebook_results", averages=averages, costs=costs, images=images)
+    return fill(
+        "notebook_results",
+        averages=averages,
+        remarks=layout.average_remarks(results),
+        costs=costs,
+        images=images,
+    )
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def render(
     runs: pd.DataFrame,
     trainings: pd.DataFrame,
     known: Mapping[str, Quantity],
+    elsewhere: int = 0,
 ) -> str:
     """The page as HTML that loads no other file. The same tables give the same bytes.
 
@@ -54,11 +55,12 @@ def render(
         runs: columns `bench.result.RUN_COLUMNS`.
         trainings: columns `bench.result.TRAINING_COLUMNS`.
         known: quantities by name.
+        elsewhere: number of results in the store that are not among `results`.
 
     Raises:
         ValueError: a table has rows but lacks a column.
     """
-    tables = clean(results, verdicts, runs, trainings, known)
+    tables = clean(results, verdicts, runs, trainings, known, elsewhere)
     made = [_section(name, tables) for name in names()]
     shown = sorted((s for s in made if s.html or s.error), key=lambda s: (s.order, s.name))
     return fill("page", title=title, sections=shown)

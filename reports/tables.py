@@ -53,6 +53,8 @@ class Tables:
     A training is identified by the SHA-256 of its final weights, and by their method, weights and
     scale in results.
     """
+    elsewhere: int
+    """Number of results in the store that are not on the page."""
 
 
 def clean(
@@ -61,6 +63,7 @@ def clean(
     runs: pd.DataFrame,
     trainings: pd.DataFrame,
     known: Mapping[str, Quantity],
+    elsewhere: int = 0,
 ) -> Tables:
     """The tables as sections expect them.
 
@@ -71,6 +74,7 @@ def clean(
         trainings: columns `bench.result.TRAINING_COLUMNS`.
         known: quantities by name. Values of an unknown cost are kept apart by machine. An unknown
             quantity is not ranked.
+        elsewhere: number of results in the store that are not among `results`.
 
     Raises:
         ValueError: a table has rows but lacks a column.
@@ -87,7 +91,7 @@ def clean(
     tidy_results["better"] = [_better(known.get(name)) for name in tidy_results["quantity"]]
     tidy_verdicts = _tidy("verdicts", verdicts, VERDICT_COLUMNS, _numbers(VerdictRow))
     tidy_trainings = _tidy("trainings", trainings, TRAINING_COLUMNS, ())
-    return Tables(tidy_results, tidy_verdicts, tidy_runs, tidy_trainings)
+    return Tables(tidy_results, tidy_verdicts, tidy_runs, tidy_trainings, elsewhere)
 
 
 def _is_of_machine(quantity: Quantity | None, dataset: str) -> bool:

@@ -34,6 +34,7 @@ ORDER = (
     "bench.network",
     "bench.evaluate",
     "bench.costs",
+    "bench.hints",
     "bench.plan",
     "bench.measure",
     "bench.store",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -21,6 +21,16 @@ def one_line(error: BaseException, longest: int | None = None) -> str:
     'ValueError: two words'
     """
     return f"{type(error).__name__}: {' '.join(str(error).split())[:longest]}"
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names, separated by commas; after `most` names the rest are counted.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def unknown(kind: str, given: str, choices: Iterable[str]) -> InputError:

@@ -35,6 +35,17 @@ def _place(result: Result) -> Cell:
     return cell(result)._replace(protocol="", inference="")
 
 
+class Finding(NamedTuple):
+    """What was measured for a claim."""
+
+    value: float | None
+    """None if nothing was measured, or if there are several values and none of the claim's own."""
+    remark: str = ""
+    """The reason why there is no value, or why the value does not judge the claim."""
+    judges: bool = True
+    """Whether the value was measured under the claim's protocol and in the default setting."""
+
+
 class Measured:
     """Measurements, found by the cell and protocol of a claim."""
 
@@ -46,17 +57,17 @@ class Measured:
         for result in results:
             self._found[_place(result)._replace(weights="")].append(result)
 
-    def find(self, cell: Cell, protocol: str) -> tuple[float | None, str]:
-        """The value measured for a claim's cell, and a remark; None and the reason without a value.
+    def find(self, cell: Cell, protocol: str) -> Finding:
+        """The value measured for a claim's cell.
 
-        If the cell was measured under a single other protocol, that value is returned, and the
-        remark says so. If substitute weights were measured for the cell's method and scale, the
-        value is for the substitute weights. If the cell names no weights and only one set of
-        weights was measured, the value is for these weights.
+        If the cell was measured only under another protocol or in another setting, the value does
+        not judge the claim, and the remark says so. If substitute weights were measured for the
+        cell's method and scale, the value is for the substitute weights. If the cell names no
+        weights and only one set of weights was measured, the value is for these weights.
 
         Args:
             cell: the place of the claim.
-            protocol: name of the claim's protocol.
+            protocol: name of the claim's protocol; '' for a cost that names none, which takes any.
         """
         substitute = self._stand_ins.get((cell.method, cell.scale))
         if substitute is not None and cell.dataset:
@@ -64,41 +75,60 @@ class Measured:
         results = self._found.get(cell._replace(weights=""), [])
         if cell.weights or len({result.weights for result in results}) > 1:
             results = [result for result in results if result.weights == cell.weights]
-        remark = ""
-        # Papers do not state a setting, so the default setting is preferred.
-        results = [result for result in results if not result.inference] or results
-        if protocol not in {result.protocol for result in results} and len(results) == 1:
-            remark = f"across protocols: claimed under {protocol or 'none'}, measured under "
-            remark += results[0].protocol or "none"
-        else:
-            results = [result for result in results if result.protocol == protocol]
-        if not results:
-            return None, ""
-        found = results[-1]
-        if found.value is None:
-            # The verdict itself says "not measured", so the reason does not repeat the words.
-            return None, found.note.removeprefix("not measured: ")
-        return found.value, "; ".join(filter(None, (found.inference, remark)))
+        # Papers state no setting, so only the default setting judges a claim.
+        own = [r for r in results if protocol in ("", r.protocol) and not r.inference]
+        if own and own[-1].value is not None:
+            return Finding(own[-1].value)
+        # The newest value of each protocol and setting.
+        others = {(r.protocol, r.inference): r for r in results if r.value is not None}
+        if others:
+            value = next(iter(others.values())).value if len(others) == 1 else None
+            return Finding(value, _measured_otherwise(protocol, list(others.values())), False)
+        # The verdict itself says "not measured", so the reason does not repeat the words.
+        return Finding(None, results[-1].note.removeprefix("not measured: ") if results else "")
 
-    def of_claim(self, claim: Claim) -> tuple[float | None, str]:
-        """The measured value of a claim, and a remark; a difference or ratio needs both methods."""
+    def of_claim(self, claim: Claim) -> Finding:
+        """What was measured for a claim; a difference or ratio needs both methods."""
         published = claim.result
         sides = [
             self.find(_place(published)._replace(method=method), published.protocol)
             for method in claim.methods
         ]
-        first, *others = sides
-        if not others:
-            return first
-        ((a, remark), (b, other_remark)) = (first, *others)
-        if a is None or b is None:
-            return None, remark if a is None else other_remark
-        if claim.operation == "/" and not b:
-            return None, f"{claim.other} is 0, so there is no ratio"
-        named = zip(claim.methods, (remark, other_remark), strict=True)
-        return _OPERATIONS[claim.operation](a, b), "; ".join(
-            f"{method} {said}" for method, said in named if said
-        )
+        if len(sides) == 1:
+            return sides[0]
+        remarks = [
+            f"{method} {side.remark}"
+            for method, side in zip(claim.methods, sides, strict=True)
+            if side.remark
+        ]
+        values = [side.value for side in sides if side.value is not None]
+        if claim.operation == "/" and len(values) == len(sides) and not values[1]:
+            return Finding(None, f"{claim.other} is 0, so there is no ratio")
+        value = _OPERATIONS[claim.operation](*values) if len(values) == len(sides) else None
+        return Finding(value, "; ".join(remarks), all(side.judges for side in sides))
+
+
+def _measured_otherwise(protocol: str, others: Iterable[Result]) -> str:
+    """The reason why values of another protocol or setting do not judge a claim.
+
+    Args:
+        protocol: name of the claim's protocol.
+        others: a Result for each other protocol or setting, at least one.
+    """
+    values, foreign = [], []
+    for other in others:
+        is_foreign = protocol not in ("", other.protocol)
+        under = f"under {other.protocol or 'no protocol'}" if is_foreign else ""
+        setting = f"in {other.inference}" if other.inference else ""
+        words = (f"{other.value:.6g}", other.unit, under, setting)
+        values.append(" ".join(filter(None, words)))
+        foreign.append(is_foreign)
+    if not any(foreign):
+        where = "in another setting"
+    else:
+        where = f"under another protocol than {protocol}"
+        where += "" if all(foreign) else " or in another setting"
+    return f"measured only {where}: {'; '.join(values)}"
 
 
 _OPERATIONS: Mapping[str, Callable[[float, float], float]] = {
@@ -156,14 +186,15 @@ def judge(
     rows = []
     for claim in table.claims:
         published = claim.result
-        value, remark = measured.of_claim(claim)
+        found = measured.of_claim(claim)
+        value = found.value
         contradiction = "" if claim.other else inconsistent.get(_place(published), "")
         if published.note.startswith("inconsistent:"):
             contradiction = published.note.removeprefix("inconsistent:").strip()
-        verdict, reason = _verdict(published, value, contradiction, remark)
+        verdict, reason = _verdict(published, found, contradiction)
         if verdict == "not measured" and not reason:
             reason = why_not(claim)
-        if verdict != "not measured":
+        if value is not None or verdict != "not measured":
             reason = "; ".join(filter(None, (reason, *_instead(claim, substitutes))))
         rows.append(
             VerdictRow(
@@ -198,29 +229,27 @@ def frame(rows: Iterable[VerdictRow]) -> pd.DataFrame:
     return pd.DataFrame([vars(row) for row in rows], columns=list(VERDICT_COLUMNS))
 
 
-def _verdict(
-    claim: Result, value: float | None, contradiction: str, remark: str
-) -> tuple[Verdict, str]:
+def _verdict(claim: Result, found: Finding, contradiction: str) -> tuple[Verdict, str]:
     """The verdict on a claim, and the reason.
 
     Args:
         claim: the published value.
-        value: the measured value, or None.
+        found: what was measured.
         contradiction: how the claim contradicts the same paper, or ''.
-        remark: a remark on the measured value, or the reason why there is none.
     """
     if contradiction:
-        return "claim inconsistent", contradiction
-    if value is None or claim.value is None or claim.spread is None:
-        return "not measured", remark
-    difference = value - claim.value
+        remark = "" if found.judges else found.remark
+        return "claim inconsistent", "; ".join(filter(None, (contradiction, remark)))
+    if found.value is None or not found.judges or claim.value is None or claim.spread is None:
+        return "not measured", found.remark
+    difference = found.value - claim.value
     if abs(difference) <= claim.spread + _SLACK:
-        return "reproduced", remark
+        return "reproduced", ""
     # Without a unit, there would be a space before the comma.
     reason = f"differs by {difference:+.4g} {claim.unit}, {claim.spread:g} allowed".replace(
         " ,", ","
     )
-    return "deviates", "; ".join(filter(None, (remark, reason, claim.note)))
+    return "deviates", "; ".join(filter(None, (reason, claim.note)))
 
 
 def _instead(claim: Claim, substitutes: Substitutes) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +101,7 @@ def run(
     places = outcome.write(out)
     tables.print_averages(outcome.results)
     tables.print_places(places)
+    _tell_elsewhere(outcome, out)
     return 0
 
 
@@ -110,7 +112,8 @@ def run(
     "protocol_name",
     type=options.PROTOCOL,
     metavar="NAME",
-    help="Measure by this protocol instead of each claim's own; the verdicts say so.",
+    help="Measure by this protocol instead of each claim's own, and show the difference. A claim "
+    "that names another protocol is not judged.",
 )
 @click.option(
     "--trained",
@@ -120,7 +123,11 @@ def run(
     help="Folder of weights from `train`, measured instead of the claims' weights where the method "
     "and the scale agree.",
 )
-@click.option("--strict", is_flag=True, help="Exit with status 1 if a cell deviates.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit with status 1 if a cell deviates, or if no claim could be judged.",
+)
 @click.option("--anew", is_flag=True, help="Train an experiment's arms again.")
 @options.inference
 @options.measuring
@@ -172,6 +179,10 @@ def reproduce(
     told = {trial.experiment.name for trial in outcome.trials}
     shown.print_verdicts(outcome.verdicts, told=told)
     shown.print_places(places)
+    _tell_elsewhere(outcome, out)
+    if strict and not outcome.verdicts["verdict"].isin(("reproduced", "deviates")).any():
+        click.echo("--strict: no claim could be judged; the verdicts say why.", err=True)
+        return 1
     return int(strict and bool((outcome.verdicts["verdict"] == "deviates").any()))
 
 
@@ -221,6 +232,7 @@ def cost(
     places = outcome.write(out)
     tables.print_costs(outcome.results)
     tables.print_places(places)
+    _tell_elsewhere(outcome, out)
     return 0
 
 
@@ -231,3 +243,12 @@ def _tell_computed(outcome: Outcome) -> None:
     elif outcome.computed < outcome.units:
         before = outcome.units - outcome.computed
         click.echo(f"{before} of {outcome.units} measurements were stored before.", err=True)
+
+
+def _tell_elsewhere(outcome: Outcome, out: Path) -> None:
+    """Print how many results of other commands are in the store, if any."""
+    if outcome.elsewhere:
+        report = shlex.join(["sisrbench", "report", "--out", str(out)])
+        click.echo(
+            f"other results in the store: {outcome.elsewhere}; `{report}` shows all", err=True
+        )

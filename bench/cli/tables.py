@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import metrics
-from bench.result import VERDICTS, Result
+from bench.result import VERDICTS, Result, remarks_on_average
 
 
 def console() -> Console:
@@ -23,13 +23,20 @@ def console() -> Console:
 
 
 def print_averages(measured: Sequence[Result]) -> None:
-    """Print a line for each method with averages by dataset and scale; the best are bold."""
+    """Print a line for each method with averages by dataset and scale; the best are bold.
+
+    Remarks on averages follow, a line each.
+    """
     averages = [found for found in measured if found.dataset and not found.image]
     columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
     rows: dict[str, dict[tuple[str, int], list[str]]] = {}
+    remarks: dict[str, None] = {}
     for found in averages:
         weights = f"@{found.weights}" if found.weights else ""
         name = f"{found.method}{weights} {found.inference}".rstrip()
+        for remark in remarks_on_average(found.note):
+            # The quantities of a method share most remarks.
+            remarks[f"  {name}, {found.dataset} x{found.scale}: {remark}"] = None
         cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
         # The digits that papers print: two for PSNR, four for SSIM.
         text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
@@ -44,6 +51,8 @@ def print_averages(measured: Sequence[Result]) -> None:
         shown = (" / ".join(cells.get(column, ["-"])) for column in columns)
         table.add_row(rich.markup.escape(name), *shown)
     console().print(table)
+    for line in remarks:
+        click.echo(line)
 
 
 def _best(found: Result, averages: Sequence[Result]) -> float | None:
@@ -61,7 +70,10 @@ def _best(found: Result, averages: Sequence[Result]) -> float | None:
 
 
 def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
-    """Print the number of each verdict by table, and each cell that deviates or is inconsistent.
+    """Print the number of each verdict by table, and a line for each cell that needs a look.
+
+    These are the cells that deviate or are inconsistent, and the averages and costs that have a
+    value of another protocol or setting only. Such cells of single images are counted.
 
     Args:
         verdicts: a DataFrame with columns `bench.result.VERDICT_COLUMNS`.
@@ -75,11 +87,27 @@ def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
             str(name), *(str(int((rows["verdict"] == kind).sum())) for kind in VERDICTS)
         )
     console().print(counted)
-    odd = verdicts[verdicts["verdict"].isin(("deviates", "claim inconsistent"))]
-    for row in odd[~odd["table"].isin(list(told))].to_dict("records"):
-        place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
-        claimed = f"{row['label']} {place} {row['quantity']} {row['printed']}"
-        click.echo(f"  {row['verdict']}: {claimed}: {row['reason']}")
+    untold = verdicts[~verdicts["table"].isin(list(told))]
+    for row in untold[untold["verdict"].isin(("deviates", "claim inconsistent"))].to_dict(
+        "records"
+    ):
+        click.echo(f"  {row['verdict']}: {_claim(row)}: {row['reason']}")
+    # A table measured by another protocol may have hundreds of such cells.
+    unjudged = untold[(untold["verdict"] == "not measured") & untold["measured"].notna()]
+    for row in unjudged[unjudged["image"] == ""].to_dict("records"):
+        difference = f"({row['difference']:+.4g})"
+        click.echo(f"  {row['verdict']}: {_claim(row)}: {row['reason']} {difference}")
+    if count := int((unjudged["image"] != "").sum()):
+        click.echo(
+            f"  not measured: {count} cells of single images have a value of another protocol or "
+            "setting only; the page shows each"
+        )
+
+
+def _claim(row: Mapping[Hashable, object]) -> str:
+    """A claim as text: label, dataset, scale, image, quantity and printed digits."""
+    place = f"{row['dataset']} x{row['scale']} {row['image'] or 'average'}".strip()
+    return f"{row['label']} {place} {row['quantity']} {row['printed']}"
 
 
 def print_arms(title: str, averages: pd.DataFrame) -> None:

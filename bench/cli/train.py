@@ -57,7 +57,8 @@ from zoo.errors import InputError
     multiple=True,
     type=options.DATASET,
     metavar="DIR",
-    help="LR images with the HR images' names, instead of a degradation; may be repeated.",
+    help="LR images with the HR images' names (0001.png) or DIV2K's (0001x2.png), instead of a "
+    "degradation; may be repeated.",
 )
 @click.option(
     "--skip-bad", is_flag=True, help="Leave out images that cannot be used, and name them."

@@ -8,13 +8,15 @@ the SHA-256.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.files import annotated_csv, fetch, whole
 from bench.files.fetch import RemoteFile
 from bench.progress import Progress
-from zoo.errors import InputError, unknown
+from zoo.errors import InputError, listed, unknown
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("role", "image", "origin", "path", "bytes", "sha256")
@@ -99,12 +101,13 @@ def load(name: str, progress: Progress) -> Dataset:
     """The HR images of a data set or a folder; missing files of a data set are downloaded.
 
     Raises:
-        InputError: the name is neither a data set nor a folder, or the folder has no images.
+        InputError: the name is neither a data set nor a folder, or the folder has no images or a
+            broken link.
         FetchError: a file of the data set cannot be downloaded.
     """
     require(name)
     if name not in names():
-        return _folder(Path(name))
+        return _folder(Path(name), progress)
     files = manifest(name).role("HR")
     fetch.fetch_missing(name, files.values(), progress)
     return Dataset(
@@ -115,15 +118,35 @@ def load(name: str, progress: Progress) -> Dataset:
     )
 
 
-def _folder(folder: Path) -> Dataset:
-    """All images of a folder, sorted by file name.
+def _folder(folder: Path, progress: Progress) -> Dataset:
+    """All HR images of a folder, sorted by file name; what is left out is printed.
 
     Raises:
-        InputError: the folder has no images.
+        InputError: the folder has no images, or a broken link where an image should be.
     """
-    paths = sorted(
-        path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in SUFFIXES
-    )
+    entries = sorted(folder.iterdir())
+    images = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    seen = [path for path in images if not path.name.startswith(".")]
+    broken = [path for path in seen if not path.exists()]
+    if broken:
+        links = listed([f"{path.name} -> {path.readlink()}" for path in broken])
+        raise InputError(
+            f"{folder} has broken links: {links}; restore the files or delete the links"
+        )
+    versions = _versions(seen)
+    paths = sorted(set(seen) - set(versions))
+    others = [
+        f"{path.name}/" if path.is_dir() else path.name
+        for path in sorted(set(entries) - set(seen))
+        if not path.name.startswith(".")
+    ]
+    for reason, left_out in (
+        ("hidden", [path.name for path in images if path.name.startswith(".")]),
+        ("no image of a known type", others),
+        ("LR or SR beside its HR image", [path.name for path in versions]),
+    ):
+        if left_out:
+            progress.say(f"{folder}: left out, {reason}: {listed(left_out)}")
     if not paths:
         raise InputError(f"{folder} holds no images; put {', '.join(SUFFIXES)} files there")
     stems = [path.stem for path in paths]
@@ -147,3 +170,50 @@ def _folder(folder: Path) -> Dataset:
 
 
 SUFFIXES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+_SCALED = re.compile(r"(?P<hr>.+?)[_. -]?x(?P<scale>[2-8])(?:[a-z]\d?|[_. -].+)?")
+"""`0001x2` (DIV2K), `0001x4m` (its mild LR), `0001_x2_bicubic` (written by `upscale`)."""
+_LR = re.compile(r"(?<![a-z0-9])lr(?:bi|bd|dn)?(?![a-z0-9])")
+"""`LR` in `img_001_SRF_2_LR`, `LRBI` in `baby_LRBI_x2`, as a word of its own."""
+_HR = ("hr", "gt")
+
+
+def hr_names(name: str) -> Iterator[tuple[str, int]]:
+    """Names that the HR image of an LR image may have, in lower case, each with the scale.
+
+    Args:
+        name: name of the LR image, without the file's ending.
+
+    Yields:
+        (name, scale); scale 0 if the name of the LR image does not say.
+
+    >>> list(hr_names("0001x2")), list(hr_names("baby_LR"))
+    ([('0001', 2)], [('baby_hr', 0), ('baby_gt', 0), ('baby', 0)])
+    """
+    name = name.lower()
+    scaled = _SCALED.fullmatch(name)
+    scale = int(scaled["scale"]) if scaled else 0
+    for each in (name, scaled["hr"]) if scaled else (name,):
+        if _LR.search(each):
+            for word in (*_HR, ""):
+                yield _LR.sub(word, each).strip("_. -"), scale
+        elif each != name:
+            yield each, scale
+
+
+def _versions(paths: Sequence[Path]) -> list[Path]:
+    """The files that are LR or SR of another file in the same folder, by their names.
+
+    `P_LR` is LR of `P_HR` or `P`, `0001x2` is LR of `0001`. Beside `P_HR`, every `P_WORD` is a
+    version of the same picture (`img_001_SRF_2_SRCNN`), unless WORD is a number.
+    """
+    stems = {path.stem.lower() for path in paths}
+    found = []
+    for path in paths:
+        stem = path.stem.lower()
+        names = {name for name, _ in hr_names(stem)}
+        last = re.fullmatch(r"(.+[_. -])([^_. -]+)", stem)
+        if last and last[2] not in _HR and not last[2].isdecimal():
+            names |= {last[1] + word for word in _HR}
+        if names & stems - {stem}:
+            found.append(path)
+    return found

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from bench import images
-from bench.datasets import ImageFile
+from bench.datasets import ImageFile, hr_names
 from bench.progress import TrainingProgress
 from bench.training.feed import Picture, refuse_small
 from bench.training.recipes import Training
@@ -32,7 +33,7 @@ def pictures_of(training: Training, progress: TrainingProgress) -> list[Picture]
         InputError: an image cannot be read or is too small, and `skip_bad` is off; or no image is
             left.
     """
-    given = {image.name: image for dataset in training.lr for image in dataset.images}
+    given = _GivenLr(training)
     files = [image for dataset in training.data for image in dataset.images]
     found, left_out = [], []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -58,9 +59,46 @@ def pictures_of(training: Training, progress: TrainingProgress) -> list[Picture]
     return found
 
 
-def _picture(
-    image: ImageFile, given: Mapping[str, ImageFile], training: Training
-) -> Picture | InputError:
+class _GivenLr:
+    """The LR files of a training, found by the HR image's name.
+
+    An LR file has the name of its HR image, or a name of the published sets: `0001x2` (DIV2K),
+    `baby_LR`, `baby_LRBI_x2`. A file whose name says another scale is not used.
+    """
+
+    def __init__(self, training: Training) -> None:
+        self._scale = training.scale
+        self._same: dict[str, ImageFile] = {}
+        self._similar: dict[str, list[ImageFile]] = defaultdict(list)
+        for image in (image for dataset in training.lr for image in dataset.images):
+            self._same[image.name] = image
+            for name in {name for name, scale in hr_names(image.name) if scale in (0, self._scale)}:
+                self._similar[name].append(image)
+
+    def of(self, image: ImageFile) -> ImageFile:
+        """The LR file of an HR image.
+
+        Raises:
+            InputError: the HR image has no LR file, or several.
+        """
+        if image.name in self._same:
+            return self._same[image.name]
+        found = self._similar.get(image.name.lower(), [])
+        if not found:
+            end = image.path.suffix
+            raise InputError(
+                f"{image.path} has no LR image in --lr, {image.name}{end} or "
+                f"{image.name}x{self._scale}{end}; add it, or take the HR image out"
+            )
+        if len(found) > 1:
+            files = ", ".join(sorted(file.path.name for file in found))
+            raise InputError(
+                f"{image.path} has several LR images in --lr: {files}; leave one of them"
+            )
+        return found[0]
+
+
+def _picture(image: ImageFile, given: _GivenLr, training: Training) -> Picture | InputError:
     """The decoded image, or the error for an image that cannot be used.
 
     The error is returned, not raised, so that the caller can leave the image out.
@@ -70,9 +108,7 @@ def _picture(
         hr = images.to_tensor(images.decode(image.path), _CPU).to(torch.uint8)
         lr = None
         if training.lr:
-            if image.name not in given:
-                raise InputError(f"{image.path} has no LR image of its name in --lr")
-            lr = images.to_tensor(images.decode(given[image.name].path), _CPU).to(torch.uint8)
+            lr = images.to_tensor(images.decode(given.of(image).path), _CPU).to(torch.uint8)
         if isinstance(learn, Descent):
             refuse_small(hr, str(image.path), training.method, learn, training.scale)
         elif min(hr.shape[-2:]) < training.scale:

@@ -111,8 +111,8 @@ class TrainedWeights:
 def in_folder(folder: Path) -> dict[tuple[str, int], TrainedWeights]:
     """The final weights of all trainings in a folder, by method and scale.
 
-    Checkpoints, the best weights before the end, and files not written by `sisrbench train` are
-    skipped.
+    Checkpoints, the best weights before the end, hidden files, and files not written by
+    `sisrbench train` are skipped.
 
     Raises:
         InputError: the folder has no weights, has two files for the same method and scale, or has a
@@ -120,7 +120,8 @@ def in_folder(folder: Path) -> dict[tuple[str, int], TrainedWeights]:
     """
     found: dict[tuple[str, int], TrainedWeights] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        facts = {} if path.name.endswith(_BESIDE) else facts_of(path)
+        skipped = path.name.startswith(".") or path.name.endswith(_BESIDE)
+        facts = {} if skipped else facts_of(path)
         if not facts:
             continue
         trained = TrainedWeights(path, facts)

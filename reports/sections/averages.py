@@ -11,6 +11,7 @@ ORDER = 40
 
 
 def render(tables: Tables) -> str | None:
-    """The tables of averages; None if nothing was averaged."""
-    made = layout.average_tables(latest(tables.results))
-    return fill("averages", tables=made) if made else None
+    """The tables of averages, and remarks on single averages; None if nothing was averaged."""
+    results = latest(tables.results)
+    made = layout.average_tables(results)
+    return fill("averages", tables=made, remarks=layout.average_remarks(results)) if made else None

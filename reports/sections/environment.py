@@ -51,6 +51,7 @@ def render(tables: Tables) -> str | None:
         runs=runs,
         differing=[key for key in keys if key not in shared],
         repeated=repeated(tables.results),
+        elsewhere=tables.elsewhere,
     )
 
 

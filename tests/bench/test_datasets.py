@@ -122,6 +122,96 @@ def test_names_in_a_folder_are_never_twice(tmp_path: Path) -> None:
     assert len({image.name for image in found.images}) == 3
 
 
+def names_of(folder: Path) -> list[str]:
+    return [image.name for image in datasets.load(str(folder), Progress()).images]
+
+
+@pytest.mark.parametrize("name", ["c.png", "c.PNG"])
+def test_broken_link_to_an_image_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / name).symlink_to(tmp_path / "gone.png")
+    with pytest.raises(InputError, match=rf"broken links: {name} -> .*gone\.png; restore the .*"):
+        datasets.load(str(tmp_path), Progress())
+
+
+def test_files_of_other_types_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.png", "b.jpg"):
+        picture(tmp_path / name)
+    for name in ("c.gif", "d.jfif", "e.npy", "notes"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "old.txt").symlink_to(tmp_path / "gone.txt")
+    assert names_of(tmp_path) == ["a", "b"]
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: left out, no image of a known type: c.gif, d.jfif, e.npy, more/, notes, "
+        "old.txt\n"
+    )
+
+
+def test_many_files_of_other_types_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture(tmp_path / "a.png")
+    for number in range(30):
+        (tmp_path / f"{number:02}.npy").write_bytes(b"x")
+    names_of(tmp_path)
+    named = ", ".join(f"{number:02}.npy" for number in range(8))
+    assert f"known type: {named} and 22 more\n" in capsys.readouterr().err
+
+
+def test_hidden_files_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture(tmp_path / "x.png")
+    (tmp_path / "._x.png").write_bytes(b"a resource fork, no image")
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    (tmp_path / ".gone.png").symlink_to(tmp_path / "gone.png")
+    assert names_of(tmp_path) == ["x"]
+    assert capsys.readouterr().err == f"{tmp_path}: left out, hidden: ._x.png, .gone.png\n"
+
+
+@pytest.mark.parametrize(
+    ("hr", "others"),
+    [
+        ("img_001_SRF_2_HR", ["img_001_SRF_2_LR"]),
+        ("img_001_SRF_2_HR", ["img_001_SRF_2_LR", "img_001_SRF_2_A+", "img_001_SRF_2_bicubic"]),
+        ("baby_GT", ["baby_LR"]),
+        ("baby", ["baby_LR"]),
+        ("baby", ["baby-lr"]),
+        ("HR_001", ["LR_001"]),
+        ("0001", ["0001x2", "0001x3", "0001x4m", "0001x4w1"]),
+    ],
+)
+def test_lr_files_beside_their_hr_files_are_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hr: str, others: list[str]
+) -> None:
+    for name in (hr, *others, "z"):
+        picture(tmp_path / f"{name}.png")
+    assert names_of(tmp_path) == sorted([hr, "z"])
+    files = ", ".join(f"{name}.png" for name in sorted(others))
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: left out, LR or SR beside its HR image: {files}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["img_001_HR", "img_002_HR"],
+        ["a_LR", "b_LR"],
+        ["0001x2", "0002x2"],
+        ["box", "boxx"],
+        ["img_HR", "img_1", "img_2"],
+        ["t1", "t1_1"],
+    ],
+)
+def test_names_that_only_resemble_lr_are_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    for name in names:
+        picture(tmp_path / f"{name}.png")
+    assert names_of(tmp_path) == sorted(names)
+    assert not capsys.readouterr().err
+
+
 def test_folder_named_as_a_set_is_not_taken_for_it(tmp_path: Path) -> None:
     (tmp_path / "set5").mkdir()
     picture(tmp_path / "set5" / "a.png")

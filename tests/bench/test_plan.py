@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import zoo
+from bench.datasets import Dataset
 from bench.files import identity
 from bench.files.weights import ResolvedWeights
-from bench.plan import Unit
+from bench.plan import AccuracyRequest, Unit, accuracy_units
 from bench.protocol import load
 
 METHOD = """
@@ -51,3 +52,15 @@ def test_an_edit_to_what_a_method_imports_makes_another_key(
     assert key() == before
     helper.write_text("AMOUNT = 2")
     assert key() != before
+
+
+def test_units_keep_the_order_in_which_datasets_are_asked_for() -> None:
+    method, _ = zoo.load("bicubic")
+    requests = [
+        AccuracyRequest(method, "", scale, Dataset(name, ()), load("srcnn2014"))
+        for scale in (2, 3)
+        for name in ("set5", "set14", "b100")
+    ]
+    units = accuracy_units(requests, torch.device("cpu"), ("psnr",))
+    found = [(unit.dataset.name, unit.scale) for unit in units if unit.dataset]
+    assert found == [(name, scale) for name in ("set5", "set14", "b100") for scale in (2, 3)]

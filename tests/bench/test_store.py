@@ -156,6 +156,49 @@ def test_store_of_another_format_is_refused(tmp_path: Path, version: int) -> Non
         Store(tmp_path)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The times that the store reads off the clock, one a reading; the last one stays."""
+    times = ["2031-01-01T00:00:00.000000+00:00"]
+    monkeypatch.setattr("bench.store._now", lambda: times.pop(0) if len(times) > 1 else times[0])
+    return times
+
+
+def test_newest_is_what_was_stored_last_though_the_clock_was_set_back(
+    store: Store, clock: list[str]
+) -> None:
+    fill(store, "before", replace(RESULT, value=30.0))
+    clock[:] = ["2020-01-01T00:00:00.000000+00:00"]
+    fill(store, "after", replace(RESULT, value=31.0))
+    assert [result.value for result in store.newest()] == [31.0]
+
+
+def test_renewed_unit_is_the_newest_though_the_clock_was_set_back(
+    store: Store, clock: list[str]
+) -> None:
+    fill(store, "first", replace(RESULT, value=30.0))
+    fill(store, "second", replace(RESULT, value=31.0))
+    clock[:] = ["2020-01-01T00:00:00.000000+00:00"]
+    store.renew(["first"])
+    assert [result.value for result in store.newest()] == [30.0]
+    store.renew(["second", "unknown"])
+    assert [result.value for result in store.newest()] == [31.0]
+
+
+def test_units_of_an_earlier_version_keep_the_order_of_their_times(store: Store) -> None:
+    for key, value in (("a", 30.0), ("b", 31.0)):
+        fill(store, key, replace(RESULT, value=value))
+    earlier = sqlite3.connect(store.path)  # which wrote the time, and renewed "a" after "b"
+    with earlier:
+        for key, year in (("a", 2031), ("b", 2030)):
+            time = f"{year}-01-01T00:00:00.000000+00:00"
+            earlier.execute("UPDATE units SET finished = ? WHERE key = ?", (time, key))
+    earlier.close()
+    assert [result.value for result in store.newest()] == [30.0]
+    fill(store, "c", replace(RESULT, value=32.0))
+    assert [result.value for result in store.newest()] == [32.0]
+
+
 def test_runs_are_in_long_form_without_empty_facts(store: Store) -> None:
     store.begin("r2", {"machine": "there"}, "sisrbench reproduce")
     fill(store, "k", RESULT)

@@ -150,6 +150,18 @@ def test_values_that_are_missing_have_their_reason(results: pd.DataFrame) -> Non
     assert "1 not measured: no dictionary was published (sc)" in words(shown(results))
 
 
+def test_remarks_on_averages_stand_below(a_result: Make, as_results: MakeTable) -> None:
+    average = {"method": "a", "dataset": "photos", "scale": 2, "image": "", "unit": ""}
+    left_out = "average of 4 of 5 images; left out, infinite value: flat"
+    found = as_results(
+        a_result(**average, quantity="psnr_y", value=30.0, note=f"{left_out}; a hint"),
+        a_result(**average, quantity="ssim_y", value=0.9, note="average of 5 images; a hint"),
+    )
+    html = table_of(found, KNOWN)._repr_html_() or ""
+    assert html.count(", photos \N{MULTIPLICATION SIGN}2: left out, infinite value: flat</p>") == 1
+    assert html.count(", photos \N{MULTIPLICATION SIGN}2: a hint</p>") == 1
+
+
 def test_verdicts_are_counted_by_paper_table(verdicts: pd.DataFrame) -> None:
     other = verdicts.head(1).assign(table="vdsr2016")
     html = shown(pd.concat([verdicts, other]))

@@ -75,10 +75,51 @@ def test_another_cell_is_not_compared(change: dict[str, Any]) -> None:
     assert verdict(claim(), replace(BASE, **change))[0] == "not measured"
 
 
-def test_a_comparison_across_protocols_says_so() -> None:
-    found, reason = verdict(claim(), replace(BASE, protocol="rcan2018"))
-    assert found == "reproduced"
-    assert reason == "across protocols: claimed under srcnn2014, measured under rcan2018"
+@pytest.mark.parametrize("value", [33.66, 27.54])
+def test_value_of_another_protocol_judges_no_claim_and_stands_beside_it(value: float) -> None:
+    # A value under other rules that equals the printed digit is a coincidence, and one that differs
+    # is no deviation.
+    row = judged([claim()], [replace(BASE, protocol="rcan2018", value=value)]).iloc[0]
+    assert row["verdict"] == "not measured"
+    assert row["reason"] == (
+        f"measured only under another protocol than srcnn2014: {value} dB under rcan2018"
+    )
+    assert row["measured"] == value
+    assert row["difference"] == pytest.approx(value - 33.66)
+
+
+def test_values_of_several_other_protocols_are_all_named_and_none_is_chosen() -> None:
+    others = [
+        replace(BASE, protocol="rcan2018", value=33.7),
+        replace(BASE, protocol="vdsr2016", value=33.68),
+        replace(BASE, protocol="rcan2018", value=33.69),  # newer than the first
+    ]
+    row = judged([claim()], others).iloc[0]
+    assert row["verdict"] == "not measured"
+    assert row["reason"].endswith(": 33.69 dB under rcan2018; 33.68 dB under vdsr2016")
+    assert math.isnan(row["measured"])
+
+
+def test_difference_of_methods_under_other_protocols_judges_no_claim() -> None:
+    gain = claim("3.00", "-", "lanczos")
+    measured = [BASE, replace(BASE, method="lanczos", value=30.66, protocol="rcan2018")]
+    row = judged([gain], measured).iloc[0]
+    assert row["verdict"] == "not measured"
+    assert row["reason"] == (
+        "lanczos measured only under another protocol than srcnn2014: 30.66 dB under rcan2018"
+    )
+    assert row["measured"] == pytest.approx(3.0)
+
+
+def test_inconsistent_claim_says_that_the_value_beside_it_is_of_another_protocol() -> None:
+    noted = claim(note="inconsistent: Table 3 says 33.00")
+    assert verdict(noted, replace(BASE, protocol="rcan2018")) == (
+        "claim inconsistent",
+        (
+            "Table 3 says 33.00; measured only under another protocol than srcnn2014: "
+            "33.66 dB under rcan2018"
+        ),
+    )
 
 
 def test_the_claims_own_protocol_wins_over_another() -> None:
@@ -148,9 +189,27 @@ def test_a_paper_is_judged_by_the_default_way_to_run_where_that_was_measured() -
     bf16 = replace(BASE, inference="bf16", value=33.6)
     assert verdict(claim(), BASE, bf16) == ("reproduced", "")
     assert verdict(claim(), bf16, BASE) == ("reproduced", "")
-    found, reason = verdict(claim(), bf16)
-    assert found == "deviates"
-    assert reason.startswith("bf16; ")
+
+
+def test_value_of_another_setting_judges_no_claim_and_stands_beside_it() -> None:
+    row = judged([claim()], [replace(BASE, inference="bf16")]).iloc[0]
+    assert row["verdict"] == "not measured"
+    assert row["reason"] == "measured only in another setting: 33.66 dB in bf16"
+    assert row["measured"] == 33.66
+    both = [replace(BASE, inference="bf16"), replace(BASE, protocol="rcan2018", value=33.69)]
+    assert verdict(claim(), *both) == (
+        "not measured",
+        (
+            "measured only under another protocol than srcnn2014 or in another setting: "
+            "33.66 dB in bf16; 33.69 dB under rcan2018"
+        ),
+    )
+
+
+def test_claim_of_a_cost_that_names_no_protocol_takes_any() -> None:
+    time = {"dataset": "", "quantity": "seconds", "unit": "s"}
+    stated = claim("0.50", protocol="", **time)
+    assert verdict(stated, replace(BASE, value=0.5, **time))[0] == "reproduced"
 
 
 def test_rows_hold_the_difference_and_missing_numbers_are_nan() -> None:

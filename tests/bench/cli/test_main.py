@@ -591,11 +591,103 @@ def test_strict_gives_status_1_where_a_cell_deviates(
     assert "deviates: Bicubic demo x2 average psnr_y 40.00" in capsys.readouterr().out
 
 
-def test_other_rules_than_the_claims_own_are_said(
+def test_other_rules_than_the_claims_own_judge_nothing_and_show_the_difference(
     wrong_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    run("reproduce", wrong_table, "--protocol", "vdsr2016", "--repeat", 1, "--out", out)
-    said = "across protocols: claimed under srcnn2014, measured under vdsr2016"
-    assert said in capsys.readouterr().out
+    command = ("reproduce", wrong_table, "--protocol", "vdsr2016", "--repeat", 1, "--out", out)
+    assert run(*command) == 0
+    (value,) = (
+        float(row["value"])
+        for row in rows(out)
+        if (row["method"], row["dataset"], row["image"], row["quantity"])
+        == ("bicubic", "demo", "", "psnr_y")
+    )
+    said = f"measured only under another protocol than srcnn2014: {value:.6g} dB under vdsr2016"
+    shown = capsys.readouterr().out
+    assert (
+        f"not measured: Bicubic demo x2 average psnr_y 40.00: {said} ({value - 40:+.4g})" in shown
+    )
     assert said in (out / "index.html").read_text()
+    assert run("report", wrong_table, "--out", out) == 0
+    shown = capsys.readouterr().out
+    assert "deviates:" not in shown
+    assert said in shown
+
+
+def test_strict_gives_status_1_where_no_claim_could_be_judged(
+    wrong_table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ("--protocol", "vdsr2016", "--repeat", 1, "--out", tmp_path / "out")
+    assert run("reproduce", wrong_table, *other, "--strict") == 1
+    assert "--strict: no claim could be judged" in capsys.readouterr().err
+
+
+# What a number does not say by itself
+
+
+def test_remarks_on_averages_stand_on_the_terminal_and_on_the_page(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (40, 40), (90, 120, 30)).save(photos / "flat.png")
+    plugin = tmp_path / "loud.py"
+    plugin.write_text(
+        "from torch import nn\nfrom zoo.method import Method\nNAMES = ('loud',)\n"
+        "class Loud(nn.Module):\n    def forward(self, x):\n        return 255 * x\n"
+        "def method(name):\n    return Method(name=name, citation='me', takes='interpolated',\n"
+        "        channels='any', build=lambda scale, settings: Loud())\n"
+    )
+    out = tmp_path / "o"
+    command = ("run", "-m", "bicubic", "-m", plugin, "-d", photos, "-s", 2, "--repeat", 1)
+    for _ in range(2):  # the second time from the store
+        assert run(*command, "--out", out) == 0
+        shown = capsys.readouterr().out
+        assert "  bicubic, photos x2: left out, infinite value: flat\n" in shown
+        assert shown.count("  loud, photos x2: the output seems to be in [0, 255] instead of") == 1
+    page = (out / "index.html").read_text()
+    section = page.partition("Averages</h2>")[2].partition("</section>")[0]
+    assert "bicubic, photos \N{MULTIPLICATION SIGN}2: left out, infinite value: flat" in section
+    assert section.count("the output seems to be in [0, 255]") == 1
+
+
+def test_second_run_says_that_the_store_holds_more(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "o"
+    command = ("-d", photos, "-s", 2, "--repeat", 1, "--out", out)
+    assert run("run", "-m", "bicubic", *command) == 0
+    assert "other results" not in capsys.readouterr().err
+    assert "Other results" not in (out / "index.html").read_text()
+    first = len(rows(out))
+    assert run("run", "-m", "nearest", *command) == 0
+    assert {row["method"] for row in rows(out)} == {"nearest"}
+    said = f"other results in the store: {first}; `sisrbench report --out {out}` shows all"
+    assert said in capsys.readouterr().err
+    assert f"Other results in the store: {first};" in (out / "index.html").read_text()
+    assert run("cost", "bicubic", "-s", 2, "--no-time", "--out", out) == 0
+    assert "other results in the store: " in capsys.readouterr().err
+    assert run("report", "--out", out) == 0
+    assert len(rows(out)) == 2 * first
+    assert "Other results" not in (out / "index.html").read_text()
+
+
+def test_cells_that_were_measured_again_are_no_other_results(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (
+        "run",
+        "-m",
+        "bicubic",
+        "-d",
+        photos,
+        "-s",
+        2,
+        "--repeat",
+        1,
+        "--out",
+        tmp_path / "o",
+    )
+    assert run(*command) == 0
+    photo(photos / "waves.png", (44, 36))
+    assert run(*command) == 0
+    assert "other results" not in capsys.readouterr().err

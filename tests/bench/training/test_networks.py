@@ -12,6 +12,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -809,10 +810,37 @@ def test_lr_images_that_do_not_fit_are_named(
     assert f"{data / '0.png'}: its LR is 22x19 px; expected 22x20 px at x2" in message
     (shrunk / "0.png").unlink()
     message = refused(capsys, *paired)
-    assert f"{data / '0.png'} has no LR image of its name in --lr" in message
+    assert f"{data / '0.png'} has no LR image in --lr, 0.png or 0x2.png" in message
     assert not out.exists()
     assert run(*paired, "--skip-bad") == 0
     assert "1 of 3 images are left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["x2", "x2m", "_LR", "_LRBI_x2"])
+def test_lr_images_are_paired_by_the_names_of_published_sets(
+    base: list[str], shrunk: Path, out: Path, ending: str
+) -> None:
+    paired = [*base, "--lr", shrunk, "--updates", 2, "--validate", "none"]
+    assert run(*paired) == 0
+    file = out / "nets-x2-adam,updates=2.safetensors"
+    kept = shutil.copy(file, out / "kept.safetensors")
+    for path in list(shrunk.iterdir()):
+        path.rename(shrunk / f"{path.stem}{ending}.png")
+    assert run(*paired, "--anew") == 0
+    assert same_bits(file, kept)
+
+
+def test_lr_images_of_another_scale_or_several_for_one_are_named(
+    base: list[str], data: Path, shrunk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paired = [*base, "--lr", shrunk, "--updates", 2, "--validate", "none"]
+    (shrunk / "0.png").rename(shrunk / "0x3.png")
+    message = refused(capsys, *paired)
+    assert f"{data / '0.png'} has no LR image in --lr, 0.png or 0x2.png" in message
+    for name in ("0x2.png", "0x2m.png"):
+        shutil.copy(shrunk / "0x3.png", shrunk / name)
+    message = refused(capsys, *paired)
+    assert f"{data / '0.png'} has several LR images in --lr: 0x2.png, 0x2m.png; leave " in message
 
 
 # What cannot be asked for

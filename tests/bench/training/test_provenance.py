@@ -163,6 +163,7 @@ def test_folder_is_read_by_method_and_scale(tmp_path: Path) -> None:
     for beside in ("one.best.safetensors", "one.checkpoint.safetensors"):
         write(tmp_path / beside)
     safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    (tmp_path / "._one.safetensors").write_bytes(b"a resource fork, no weights")
     found = {place: each.label for place, each in provenance.in_folder(tmp_path).items()}
     many, one = "many.safetensors", "one.safetensors"
     assert found == {("vdsr", 2): many, ("vdsr", 4): many, ("espcn", 3): one}

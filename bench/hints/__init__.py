@@ -1,0 +1,1 @@
+"""Hints at likely mistakes in what users give; a hint changes no number."""
