@@ -459,7 +459,8 @@ def stored(out: Path, tables: Iterable[str] = ()) -> Outcome:
     loaded = [published.load(name) for name in names]
     found = Store(out)
     try:
-        results, runs, trainings = found.newest(), found.runs(), found.trainings()
+        results = found.newest({name for name, known in quantities().items() if known.of_machine})
+        runs, trainings = found.runs(), found.trainings()
     finally:
         found.close()
     judged = verdicts.all_tables(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -171,16 +171,20 @@ class Store:
                 [(_COUNTED, key) for key in keys],
             )
 
-    def newest(self) -> list[Result]:
+    def newest(self, of_machine: Collection[str] = ()) -> list[Result]:
         """Results of the newest unit for each cell: method, weights, scale, dataset, protocol, ...
 
         Several units can measure the same cell, for example after the images of a folder changed.
+
+        Args:
+            of_machine: quantities that belong to a machine: of these, each run keeps its own.
         """
-        units: dict[Cell, list[Result]] = {}
+        units: dict[tuple[Cell, str], list[Result]] = {}
         for key in self._keys():
-            by_quantity: dict[Cell, list[Result]] = {}
+            by_quantity: dict[tuple[Cell, str], list[Result]] = {}
             for found in self.results([key]):
-                place = cell(found)._replace(image="")
+                run = found.run if found.quantity in of_machine else ""
+                place = (cell(found)._replace(image=""), run)
                 by_quantity.setdefault(place, []).append(found)
             for place, results in by_quantity.items():
                 units.pop(place, None)  # removed first, so that the newest units come last

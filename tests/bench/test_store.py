@@ -279,3 +279,15 @@ def test_another_process_reads_whole_units_while_the_store_is_open(store: Store)
         [sys.executable, "-c", script, str(store.path)], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == [["k", 0.1 + 0.2]] * 2
+
+
+def test_newest_keeps_the_times_of_every_run(store: Store) -> None:
+    time = Result(method="mine", scale=2, quantity="seconds", value=1.0, unit="s")
+    count = replace(time, quantity="parameters", value=9.0, unit="")
+    store.add("a", "a", "first machine", [time, count])
+    store.add("b", "b", "second machine", [replace(time, value=2.0), count])
+    found = store.newest({"seconds"})
+    assert [(r.quantity, r.value) for r in found] == [
+        ("seconds", 1.0), ("seconds", 2.0), ("parameters", 9.0)
+    ]  # fmt: skip
+    assert len(store.newest()) == 2
