@@ -75,8 +75,8 @@ def interpolate(
         size: height and width of the result, in pixels.
         kernel: name of the interpolation kernel.
         protocol: the rules.
-        eight_bit: whether LR has whole levels. Otherwise LR is resized in float64 under every
-            protocol.
+        eight_bit: resize as the protocol resizes an 8-bit image; LR then has whole levels.
+            Otherwise LR is resized in float64 under every protocol.
     """
     if protocol.resize == "opencv" and eight_bit:
         return _opencv_resize(lr, size, kernel)
@@ -93,10 +93,11 @@ def forward(
     method: Method,
     module: nn.Module,
     protocol: Protocol,
-    *,
-    eight_bit: bool = True,
 ) -> Tensor:
     """The method's output for the planes that the method takes: (1, C, H, W), nominally in [0, 1].
+
+    A luma method's input is interpolated in double, as its authors' programs do, whether LR has
+    whole levels or not. Only OpenCV, which the protocol may name, interpolates 8 bits.
 
     Args:
         lr: (C, h, w) in [0, 255]; C is 1 for luma, 3 for RGB.
@@ -104,23 +105,17 @@ def forward(
         method: says whether the module takes LR or interpolated LR.
         module: the network with its weights.
         protocol: the rules of the interpolation.
-        eight_bit: whether LR has whole levels.
     """
     x = lr
     if method.takes == "interpolated":
+        eight_bit = method.channels != "luma" or protocol.resize == "opencv"
         x = interpolate(lr, size, method.kernel, protocol, eight_bit=eight_bit)
     out: Tensor = module((x[None] / 255).to(computing_dtype(module)))
     return out
 
 
 def _apply(
-    lr: Tensor,
-    size: tuple[int, int],
-    method: Method,
-    module: nn.Module,
-    protocol: Protocol,
-    *,
-    eight_bit: bool = True,
+    lr: Tensor, size: tuple[int, int], method: Method, module: nn.Module, protocol: Protocol
 ) -> Tensor:
     """The checked output of `forward`: (C, H, W), float64, nominally in [0, 255], not clipped.
 
@@ -131,7 +126,7 @@ def _apply(
             that are not finite.
     """
     try:
-        out = forward(lr, size, method, module, protocol, eight_bit=eight_bit)
+        out = forward(lr, size, method, module, protocol)
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a user's file may raise anything, or call exit()
@@ -162,8 +157,10 @@ def super_resolve(
 ) -> Tensor:
     """SR of an LR image: (1 or 3, H, W), float64, neither rounded nor clipped.
 
-    A luma method gets the luma of an RGB image, and the chroma is interpolated bicubically. An
-    RGB method gets a grayscale image in three channels, and the three output channels are averaged.
+    A luma method gets the luma of an RGB image, and the chroma is interpolated bicubically. If the
+    protocol's `ycbcr` is `8-bit`, LR's luma and chroma, the interpolated chroma and the method's
+    luma all have whole levels. An RGB method gets a grayscale image in three channels, and the
+    three output channels are averaged.
 
     Args:
         lr: (1 or 3, h, w) in [0, 255].
@@ -176,10 +173,12 @@ def super_resolve(
         InputError: the method raised an exception or gave no usable image.
     """
     if method.channels == "luma" and lr.shape[0] == 3:
-        ycbcr = images.rgb_to_ycbcr(lr)
-        y = round_half_up(ycbcr[:1]) if protocol.round_luma else ycbcr[:1]
-        y = _apply(y, size, method, module, protocol, eight_bit=protocol.round_luma)
-        chroma = imresize(ycbcr[1:], size=(y.shape[-2], y.shape[-1]), edges=protocol.edges)
+        whole = protocol.ycbcr == "8-bit"
+        ycbcr = images.rgb_to_ycbcr(lr, rounded=whole)
+        y = _apply(ycbcr[:1], size, method, module, protocol)
+        if whole:
+            y = round_half_up(y)
+        chroma = interpolate(ycbcr[1:], size, "bicubic", protocol, eight_bit=whole)
         return images.ycbcr_to_rgb(torch.cat([y, chroma]))
     if method.channels == "RGB" and lr.shape[0] == 1:
         planes = lr.expand(3, -1, -1)
@@ -221,7 +220,7 @@ def hr_and_lr(
     if protocol.degrade == "luma" and channels != "RGB":
         hr = images.as_luma(hr, rounded=protocol.round_luma)
         return hr, degrade(hr, scale, protocol, eight_bit=False)
-    return hr, degrade(hr, scale, protocol, eight_bit=True)
+    return hr, degrade(hr, scale, protocol, eight_bit=protocol.round_lr)
 
 
 def compare_images(
@@ -317,10 +316,10 @@ def score(
             f"SR has {given[1]}x{given[0]} px; HR of {hr.shape[-1]}x{hr.shape[-2]} px at x{scale} "
             f"under {protocol.name} needs {sizes}"
         )
-    if sr.shape[0] != hr.shape[0]:
-        # Gray is taken as luma, while RGB goes through the luma formula: they do not compare.
+    if sr.shape[0] != hr.shape[0]:  # gray as luma has another range than the luma of RGB
         raise InputError(
-            f"SR has {sr.shape[0]} channels and HR {hr.shape[0]}; give both gray or both RGB"
+            f"SR has {sr.shape[0]} channels and HR {hr.shape[0]}; {protocol.name} does not convert "
+            "gray to RGB: give both gray or both RGB"
         )
     return compare_images(sr, hr, scale, protocol, metrics)
 

@@ -18,16 +18,16 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from zoo.errors import InputError
-from zoo.resample import round_half_up
 
-# ITU-R BT.601, studio range, as in MATLAB's rgb2ycbcr: rows Y, Cb, Cr; columns R, G, B in [0, 1].
-# The offsets are in levels of [0, 255].
+# ITU-R BT.601, studio range, as in MATLAB's rgb2ycbcr: rows Y, Cb, Cr; columns R, G, B in [0, 255].
+# The weights are integers, in units of 1 / 255000 level; the offsets are in levels.
 _YCBCR = (
-    (65.481, 128.553, 24.966),
-    (-37.797, -74.203, 112.0),
-    (112.0, -93.786, -18.214),
+    (65481, 128553, 24966),
+    (-37797, -74203, 112000),
+    (112000, -93786, -18214),
 )
-_OFFSETS = (16.0, 128.0, 128.0)
+_PER_LEVEL = 255_000
+_OFFSETS = (16, 128, 128)
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
@@ -173,19 +173,38 @@ def crop_border(image: Tensor, border: int) -> Tensor:
     return image[..., border : height - border, border : width - border]
 
 
-def _weighted(image: Tensor, weights: tuple[float, float, float], offset: float) -> Tensor:
-    """Weighted sum of the channels of RGB (3, H, W) in [0, 255], plus an offset: (H, W)."""
-    red, green, blue = (weight / 255 for weight in weights)
+def _weighted(image: Tensor, which: int, *, rounded: bool) -> Tensor:
+    """Y, Cb or Cr of RGB (3, H, W) in [0, 255]: (H, W).
+
+    RGB of whole levels gives the same bits on every machine. The sum then holds integers below
+    2^53, which float64 adds exactly in any order. So a luma of exactly half a level is always
+    rounded up.
+
+    Args:
+        image: (3, H, W), float64 in [0, 255].
+        which: 0 for Y, 1 for Cb, 2 for Cr.
+        rounded: round to whole levels, half up, and clip to [0, 255].
+    """
+    red, green, blue = _YCBCR[which]
     # Added in place, so that only one plane is allocated.
-    return (image[0] * red).add_(image[1], alpha=green).add_(image[2], alpha=blue).add_(offset)
+    total = (image[0] * red).add_(image[1], alpha=green).add_(image[2], alpha=blue)
+    if not rounded:
+        return total.div_(_PER_LEVEL).add_(_OFFSETS[which])
+    whole = total.add_(_PER_LEVEL // 2).div_(_PER_LEVEL).floor_()
+    return whole.add_(_OFFSETS[which]).clamp_(0, 255)
 
 
-def luma(rgb: Tensor) -> Tensor:
-    """BT.601 luma of (3, H, W) RGB in [0, 255]: (1, H, W) in [16, 235], not rounded.
+def luma(rgb: Tensor, *, rounded: bool = False) -> Tensor:
+    """BT.601 luma of (3, H, W) RGB in [0, 255]: (1, H, W) in [16, 235].
 
     Y = 16 + (65.481 R + 128.553 G + 24.966 B) / 255, as MATLAB's `rgb2ycbcr`.
+
+    Args:
+        rgb: (3, H, W), float64 in [0, 255].
+        rounded: round to whole levels, half up. For RGB of whole levels, this is exactly
+            `(65481 R + 128553 G + 24966 B + 127500) // 255000 + 16`.
     """
-    return _weighted(rgb, _YCBCR[0], _OFFSETS[0])[None]
+    return _weighted(rgb, 0, rounded=rounded)[None]
 
 
 def as_luma(image: Tensor, *, rounded: bool = True) -> Tensor:
@@ -193,16 +212,17 @@ def as_luma(image: Tensor, *, rounded: bool = True) -> Tensor:
 
     A grayscale image is returned unchanged: its gray values are taken as luma.
     """
-    if image.shape[0] == 1:
-        return image
-    y = luma(image)
-    return round_half_up(y) if rounded else y
+    return image if image.shape[0] == 1 else luma(image, rounded=rounded)
 
 
-def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
-    """Y, Cb, Cr (3, H, W) in BT.601 studio range, not rounded, of RGB (3, H, W) in [0, 255]."""
-    pairs = zip(_YCBCR, _OFFSETS, strict=True)
-    return torch.stack([_weighted(rgb, weights, offset) for weights, offset in pairs])
+def rgb_to_ycbcr(rgb: Tensor, *, rounded: bool = False) -> Tensor:
+    """Y, Cb, Cr (3, H, W) in BT.601 studio range of RGB (3, H, W) in [0, 255].
+
+    Args:
+        rgb: (3, H, W), float64 in [0, 255].
+        rounded: round to whole levels, as MATLAB's `rgb2ycbcr` of a uint8 image.
+    """
+    return torch.stack([_weighted(rgb, which, rounded=rounded) for which in range(len(_YCBCR))])
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
@@ -210,7 +230,7 @@ def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
 
     The result is neither rounded nor clipped, and may leave [0, 255].
     """
-    matrix = torch.tensor(_YCBCR, dtype=torch.float64) / 255
+    matrix = torch.tensor(_YCBCR, dtype=torch.float64) / _PER_LEVEL
     inverse = torch.linalg.inv(matrix).to(ycbcr)  # in float64, then in the image's dtype
     offsets = torch.tensor(_OFFSETS, dtype=ycbcr.dtype, device=ycbcr.device)
     return torch.einsum("ij,jhw->ihw", inverse, ycbcr - offsets[:, None, None])

@@ -318,10 +318,11 @@ def degrade(
     if bool((pixels != pixels.round()).any()):
         raise InputError("an HR image with fractions; give whole levels, as in an image file")
     _, lr = evaluate.hr_and_lr(images.to_pixels(pixels), scale, rules, channels, pixels.device)
-    if rules.degrade == "luma" and channels != "RGB":
-        luma: NDArray[np.float64] = lr[0].numpy()
-        return luma
-    return images.to_pixels(lr)
+    of_luma = rules.degrade == "luma" and channels != "RGB"
+    if not of_luma and rules.round_lr:
+        return images.to_pixels(lr)
+    planes: NDArray[np.float64] = lr.permute(1, 2, 0).squeeze(-1).numpy()
+    return planes
 
 
 def load(

@@ -60,8 +60,10 @@ def list_(kinds: tuple[str, ...]) -> int:
 
     for kind in kinds or KINDS:
         click.secho(kind, bold=True)
-        for name, remark in listing.rows(kind):
-            click.echo(f"  {name:<18} {remark}".rstrip())
+        rows = listing.rows(kind)
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, remark in rows:
+            click.echo(f"  {name:<{width}} {remark}".rstrip())
     return 0
 
 

@@ -51,6 +51,7 @@ SHARED_CODE = (
 COST_CODE = (
     _BENCH / "graph" / "roofline.py",
     _BENCH / "graph" / "counting.py",
+    _BENCH / "graph" / "growth.py",
     _BENCH / "costs" / "__init__.py",
 )
 """Code that several costs share: after an edit, every cost is measured again."""

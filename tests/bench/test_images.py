@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -204,6 +207,49 @@ def test_orientation_tag_is_ignored(tmp_path: Path) -> None:
 def test_luma_by_hand(colour: tuple[int, int, int], expected: float) -> None:
     pixel = torch.tensor(colour, dtype=torch.float64).reshape(3, 1, 1)
     assert float(images.luma(pixel)) == pytest.approx(expected, abs=1e-12)
+
+
+CUBE = """
+import numpy as np, torch
+from bench import images
+weights = np.array([[65481, 128553, 24966], [-37797, -74203, 112000], [112000, -93786, -18214]])
+rest = np.stack(np.meshgrid(np.arange(256), np.arange(256), indexing="ij"))
+wrong = 0
+for red in range(256):
+    rgb = np.concatenate([np.full((1, 256, 256), red), rest])
+    exact = (np.tensordot(weights, rgb, 1) + 127500) // 255000
+    exact += np.array([[[16]], [[128]], [[128]]])
+    given = torch.from_numpy(rgb.astype(float))
+    wrong += int((images.rgb_to_ycbcr(given, rounded=True).numpy() != exact).sum())
+    wrong += int((images.as_luma(given).numpy() != exact[:1]).sum())
+print(wrong)
+"""
+
+
+@pytest.mark.parametrize("capability", ["", "default"], ids=["best", "default"])
+def test_rounded_ycbcr_of_all_16_million_colours_is_exact(capability: str) -> None:
+    """Also on a processor without vector instructions, where sums round in another way."""
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
+    if not capability:
+        del environment["ATEN_CPU_CAPABILITY"]
+    command = [sys.executable, "-c", CUBE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+def test_luma_of_half_a_level_is_rounded_up() -> None:
+    ties = [
+        (red, green, blue)
+        for red in range(256)
+        for green in range(0, 256, 5)
+        for blue in range(0, 256, 5)
+        if (65481 * red + 128553 * green + 24966 * blue) % 255000 == 127500
+    ]
+    assert ties
+    image = torch.tensor(ties, dtype=torch.float64).T[..., None]
+    y = images.luma(image)
+    assert torch.equal(y, y.floor() + 0.5)
+    assert torch.equal(images.as_luma(image), y + 0.5)
 
 
 def test_ycbcr_matches_skimage() -> None:

@@ -9,7 +9,19 @@ from bench import protocol
 from bench.protocol import PROTOCOLS, Protocol
 from zoo.errors import InputError
 
-NAMES = ["srcnn2014", "vdsr2016", "selfexsr2015", "rcan2018", "edsr2017-div2k", "laljavid"]
+NAMES = [
+    "srcnn2014",
+    "vdsr2016",
+    "idn2018",
+    "selfexsr2015",
+    "rcan2018",
+    "rcan2018-gray-as-luma",
+    "lapsrn2017",
+    "lapsrn2017-gray-as-luma",
+    "srmd2018",
+    "edsr2017-div2k",
+    "laljavid",
+]
 RULES = [field.name for field in fields(Protocol) if field.name not in ("name", "source")]
 
 
@@ -47,6 +59,16 @@ def test_named_protocols_are_frozen() -> None:
     known = protocol.load("vdsr2016")
     with pytest.raises(FrozenInstanceError):
         known.edges = "replicate"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"round_lr": False}, {"ycbcr": "double"}, {"degrade": "luma", "round_luma": False}],
+    ids=str,
+)
+def test_opencv_is_refused_what_has_other_than_8_bits(changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="protocol mine: opencv resizes 8 bits only; set"):
+        replace(protocol.load("laljavid"), name="mine", **changes)
 
 
 def test_unknown_protocol_suggests_the_nearest() -> None:

@@ -239,7 +239,7 @@ def test_any_integer_is_a_scale() -> None:
         (np.zeros((0, 4), np.uint8), r"an image of shape \(0, 4\)"),
         (Image.fromarray(RGB), "an image of Image; give a NumPy array or the path"),
         ("x" * 5000, "no image 'xxx"),
-        (GRAY, "SR has 1 channels and HR 3; give both gray or both RGB"),
+        (GRAY, r"SR has 1 channels and HR 3; .*: give both gray or both RGB"),
     ],
 )
 def test_an_image_that_cannot_be_used_is_one_line(image: object, message: str) -> None:

@@ -20,6 +20,7 @@ import zoo
 from bench import costs, result
 from bench.cli import main as cli
 from bench.files import fetch, weights, whole
+from bench.protocol import PROTOCOLS
 from zoo.srcnn import SRCNN
 
 ROOT = Path(__file__).parents[3]
@@ -282,6 +283,16 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     for name in ("srcnn-9-5-5", "urban100", "edsr2017_table3", "laljavid", "ssim", "seconds"):
         assert name in told
+
+
+def test_list_lines_up_the_remarks_after_the_longest_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("list", "protocols") == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    width = max(len(name) for name in PROTOCOLS)
+    assert [line[2 : 2 + width].rstrip() for line in lines] == list(PROTOCOLS)
+    assert {line[2 + width] for line in lines} == {" "}
 
 
 def test_upscale_keeps_colour_and_doubles_the_size(photos: Path, tmp_path: Path) -> None:
