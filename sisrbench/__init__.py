@@ -233,9 +233,7 @@ def compare(measured: Table, tables: Names) -> Table:
     {'not measured': 4, 'reproduced': 1}
     """
     papers = [_paper_table(name) for name in _names(tables, "table")]
-    judged = verdicts.all_tables(
-        papers, as_results(measured), lambda _: "no result for this claim"
-    )
+    judged = verdicts.all_tables(papers, as_results(measured), lambda _: "no result for this claim")
     return table_of(judged, sessions.quantities())
 
 

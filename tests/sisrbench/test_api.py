@@ -239,7 +239,6 @@ def test_any_integer_is_a_scale() -> None:
         (np.zeros((0, 4), np.uint8), r"an image of shape \(0, 4\)"),
         (Image.fromarray(RGB), "an image of Image; give a NumPy array or the path"),
         ("x" * 5000, "no image 'xxx"),
-        (GRAY, r"SR has 1 channels and HR 3; .*: give both gray or both RGB"),
     ],
 )
 def test_an_image_that_cannot_be_used_is_one_line(image: object, message: str) -> None:
@@ -281,3 +280,10 @@ def test_an_image_that_cannot_be_used_is_one_line(image: object, message: str) -
 def test_what_cannot_be_used_is_one_line(call: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()  # type: ignore[operator]
+
+
+def test_gray_is_not_compared_with_rgb_unless_the_protocol_converts_it() -> None:
+    rgb = np.repeat(GRAY[..., None], 3, 2)
+    with pytest.raises(InputError, match=r"SR has 3 channels and HR 1; .*: give both gray or both"):
+        sisrbench.psnr(rgb, GRAY, scale=2, protocol="srcnn2014")
+    assert sisrbench.psnr(rgb, GRAY, scale=2, protocol="rcan2018") == float("inf")
