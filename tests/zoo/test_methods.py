@@ -38,7 +38,7 @@ def _built(name: str, scale: int) -> tuple[Method, nn.Module]:
 def _small(name: str) -> str:
     """The method in a size that runs at once; layers that repeat are fewer and narrower."""
     settings = zoo.load(name)[0].settings
-    less = {"features": 8, "blocks": 2, "recursions": 2, "depth": 4}
+    less = {"features": 8, "blocks": 2, "recursions": 2, "depth": 4, "atoms": 64}
     changes = ",".join(f"{key}={value}" for key, value in less.items() if key in settings)
     return f"{name}:{changes}" if changes else name
 
