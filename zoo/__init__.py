@@ -6,7 +6,8 @@ under the entry-point group `sisrbench.methods`. The file defines two names:
     NAMES = ("my-method",)            # a literal: names are listed without importing the file
     def method(name: str) -> Method:  # describes the method of that name
 
-A trailing `+` after any name selects the geometric self-ensemble of the method.
+A file with several names needs the name after the path: `./mine.py:NAME`. A trailing `+` after any
+name selects the geometric self-ensemble of the method.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from zoo.errors import InputError, one_line, unknown
 from zoo.method import Method
 
 ENTRY_POINTS = "sisrbench.methods"
+_NAME = r"[\w.+-]+"
+_OWN_FILE = re.compile(rf".*?\.py(?::{_NAME}|\+)?(?=$|[:@])")
+"""A file's path, then `:NAME` or `+`. What follows is a setting if it goes on with `=`."""
 
 
 def _names_in(path: Path) -> tuple[str, ...]:
@@ -70,20 +74,47 @@ def names() -> list[str]:
 
 
 def _is_file(name: str) -> bool:
-    return name.endswith(".py")
+    return _OWN_FILE.fullmatch(name) is not None
+
+
+def _chosen(name: str) -> tuple[Path, str]:
+    """(file, name of the method in it) of `FILE.py` or `FILE.py:NAME`; the file is not imported.
+
+    Raises:
+        InputError: a missing file, a name that is not in the file's NAMES, or several NAMES, none
+            of them the file's own name, and no choice.
+    """
+    stem, _, wanted = name.partition(".py:")
+    given = f"{stem}.py" if wanted else name
+    path = Path(given)
+    if not path.is_file():
+        raise InputError(f"no method file {given!r}; give the path of a .py file that exists")
+    offered = _names_in(path) or (path.stem,)
+    if wanted and wanted not in offered:
+        raise InputError(f"{path} has no method {wanted!r}; its NAMES are {', '.join(offered)}")
+    if not wanted and len(offered) > 1 and path.stem not in offered:
+        raise InputError(
+            f"{path} holds several methods: {', '.join(offered)}; choose one, for example "
+            f"{path}:{offered[0]}"
+        )
+    return path, wanted or (path.stem if path.stem in offered else offered[0])
 
 
 def split(spec: str) -> tuple[str, dict[str, str], str]:
     """(name, settings, weights) of `NAME[+][:KEY=VALUE,...][@WEIGHTS]`; weights '' if absent.
+
+    NAME is a method's name, a file `FILE.py`, or a method in a file, `FILE.py:NAME`.
 
     Raises:
         InputError: a setting without `=`.
 
     >>> split("srcnn-9-1-5:n1=32,n2=16@none")
     ('srcnn-9-1-5', {'n1': '32', 'n2': '16'}, 'none')
+    >>> split("./mine.py:deep:n1=32")
+    ('./mine.py:deep', {'n1': '32'}, '')
     """
     # A path may itself contain ':' or '@', so a file name ends at '.py' and not before.
-    file = re.match(r".*?\.py\+?(?=$|[:@])", spec)
+    file = _OWN_FILE.match(spec)
     rest = spec[file.end() :] if file else spec
     head, _, weights = rest.partition("@")
     name, _, tail = head.partition(":")
@@ -101,14 +132,14 @@ def require(spec: str) -> None:
     """Refuse a name that no method has. Imports neither the method's file nor torch.
 
     Raises:
-        InputError: an unknown method, a missing file, or settings that are not KEY=VALUE.
+        InputError: an unknown method, a missing file, no choice among a file's methods, or settings
+            that are not KEY=VALUE.
     """
     name, _, _ = split(spec)
     known = names()
     base = _base(name, known)
     if _is_file(base):
-        if not Path(base).is_file():
-            raise InputError(f"no method file {base!r}; give the path of a .py file that exists")
+        _chosen(base)
     elif base not in known:
         raise unknown("method", base, known)
 
@@ -116,6 +147,10 @@ def require(spec: str) -> None:
 def _base(name: str, known: list[str]) -> str:
     """The name without the `+` of a self-ensemble; unchanged without a `+`."""
     # A plug-in's own name may end in '+', so known names are left whole.
+    stem, _, inner = name.partition(".py:")
+    path = Path(f"{stem}.py")
+    if inner and path.is_file() and inner in _names_in(path):
+        return name
     return name.removesuffix("+") if name not in known else name
 
 
@@ -142,11 +177,8 @@ def load(spec: str) -> tuple[Method, str]:
 
 def _find(name: str, known: list[str]) -> Method:
     if _is_file(name):
-        path = Path(name)
-        if not path.is_file():
-            raise InputError(f"no method file {name!r}; give the path of a .py file that exists")
-        offered = _names_in(path) or (path.stem,)
-        method = _card(_import_file(path), path.stem if path.stem in offered else offered[0], path)
+        path, inner = _chosen(name)
+        method = _card(_import_file(path), inner, path)
         if method.name in known:
             raise InputError(
                 f"{path} calls itself {method.name!r}, which is a method already; rename yours"
@@ -222,7 +254,7 @@ def _card(module: ModuleType, name: str, path: Path) -> Method:
     ):
         if value not in allowed:
             raise InputError(f"{path}: the Method has {value!r}; expected one of {allowed}")
-    if not re.fullmatch(r"[\w.+-]+", card.name):
+    if not re.fullmatch(_NAME, card.name):
         raise InputError(
             f"{path}: {card.name!r} is not a valid name; use letters, digits, and any of _ . + -"
         )

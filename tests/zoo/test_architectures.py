@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.io
+import scipy.ndimage
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo
+from bench.files import weights as loading
+from zoo import fsrcnn
 from zoo.edsr import EDSR, MDSR, from_x2
 from zoo.errors import InputError
 from zoo.memnet import MemNet
@@ -114,19 +118,31 @@ def _vdsr(s: State, x: Tensor, depth: int) -> Tensor:
     return x + h
 
 
+def _edged(s: State, name: str, x: Tensor) -> Tensor:
+    """A convolution that replicates the edge pixels of its input."""
+    weight = s[f"{name}.weight"]
+    side = weight.shape[-1] // 2
+    x = functional.pad(x, (side,) * 4, mode="replicate")
+    return functional.conv2d(x, weight, s[f"{name}.bias"])
+
+
 def _fsrcnn(s: State, x: Tensor, scale: int, m: int) -> Tensor:
     for k in range(m + 3):
-        x = _prelu(s, f"slopes.{k}", _conv(s, f"convs.{k}", x))
+        x = _edged(s, f"convs.{k}", x)
+        x = torch.where(x > 0, x, x * s[f"slopes.{k}.weight"])
     rows, columns = x.shape[2:]
-    canvas = x.new_zeros(x.shape[0], 1, scale * rows + 40, scale * columns + 40)
+    x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    canvas = x.new_zeros(x.shape[0], 1, scale * (rows + 2) + 40, scale * (columns + 2) + 40)
     filters = s["deconv.weight"][:, 0]  # each LR pixel paints its filters over its own block
-    start = 20 + (scale - 1) // 2 - 4
-    for row in range(rows):
-        for column in range(columns):
+    centre = {2: 0, 3: 1, 4: 0}.get(scale, (scale - 1) // 2)
+    start = 20 + centre - 4
+    for row in range(rows + 2):
+        for column in range(columns + 2):
             spot = torch.einsum("nc,cij->nij", x[:, :, row, column], filters)
             top, left = start + scale * row, start + scale * column
             canvas[:, 0, top : top + 9, left : left + 9] += spot
-    cut = canvas[:, :, 20 : 20 + scale * rows, 20 : 20 + scale * columns]
+    first = 20 + scale
+    cut = canvas[:, :, first : first + scale * rows, first : first + scale * columns]
     return cut + s["deconv.bias"]
 
 
@@ -402,21 +418,25 @@ def _layers(module: nn.Module) -> Iterator[nn.Conv2d | nn.ConvTranspose2d | nn.L
 
 
 def _multiplies_run(module: nn.Module, planes: int, factor: int) -> float:
-    """Multiplies per LR pixel of the layers that really run, from the shapes that they meet."""
-    total = 0
+    """Multiplies per LR pixel inside an image, of the layers that really run, from their shapes.
+
+    Work along the edges grows with one side only and drops out of the second difference.
+    """
+    counts: list[int] = []
 
     def add(layer: nn.Module, given: tuple[Tensor], out: Tensor) -> None:
-        nonlocal total
         weight = layer.get_parameter("weight")
         per_element = weight[0].numel()  # in * k * k, or out * k * k where transposed
         met = given[0] if isinstance(layer, nn.ConvTranspose2d) else out
-        total += met.numel() * per_element
+        counts[-1] += met.numel() * per_element
 
     hooks = [layer.register_forward_hook(add) for layer in _layers(module)]
-    module.eval()(torch.empty(1, planes, 4 * factor, 6 * factor, device="meta"))
+    for rows, columns in ((4, 6), (4, 12), (8, 6), (8, 12)):
+        counts.append(0)
+        module.eval()(torch.empty(1, planes, rows * factor, columns * factor, device="meta"))
     for hook in hooks:
         hook.remove()
-    return total / 24
+    return (counts[0] - counts[1] - counts[2] + counts[3]) / 24
 
 
 @pytest.mark.parametrize(
@@ -629,10 +649,104 @@ def test_silent_papers_get_uniform_weights_and_biases(spec: str) -> None:
 
 
 def test_parametric_slopes_start_at_a_quarter() -> None:
-    for spec, shared in (("srresnet", True), ("fsrcnn", False)):
+    for spec in ("srresnet", "fsrcnn"):
         slopes = [m.weight for m in _built(spec, 4).modules() if isinstance(m, nn.PReLU)]
-        assert all(bool((slope == 0.25).all()) for slope in slopes)
-        assert all((slope.numel() == 1) == shared for slope in slopes)
+        assert all(torch.equal(slope, torch.tensor([0.25])) for slope in slopes)
+
+
+# --- the authors' FSRCNN files -------------------------------------------------------------------
+
+
+def _cell_array(values: list[Any]) -> NDArray[Any]:
+    cells = np.empty((len(values), 1), object)
+    for k, value in enumerate(values):
+        cells[k, 0] = value
+    return cells
+
+
+def _fsrcnn_mat(d: int, s: int, m: int, last: list[Any] | None = None) -> dict[str, NDArray[Any]]:
+    """The layout of the authors' files: cells of weights (in, f*f, out), biases and slopes."""
+    rng = np.random.default_rng(4)
+    shapes = [(1, 25, d), (d, 1, s), *[(s, 9, s)] * m, (s, 1, d), (1, 81, d)]
+    weights = [rng.normal(size=shape) / math.sqrt(shape[0] * shape[1]) for shape in shapes]
+    biases = [rng.normal(size=(n, 1)) for n in [d, s, *[s] * m, d, 1]]
+    slopes = [np.array([[value]]) for value in rng.uniform(-0.5, 0.9, m + 3)] + (last or [])
+    return {
+        "weights_conv": _cell_array(weights),
+        "biases_conv": _cell_array(biases),
+        "prelu_conv": _cell_array(slopes),
+    }
+
+
+def _by_their_program(arrays: Mapping[str, Any], lr: NDArray[np.float64], scale: int) -> Any:
+    """SR (scale*h, scale*w) of LR (h, w), step by step as `FSRCNN.m` and `deconv.m` go."""
+    weights, biases, slopes = (
+        arrays[f"{kind}_conv"][:, 0] for kind in ("weights", "biases", "prelu")
+    )
+    maps = [lr]
+    for weight, bias, slope in zip(weights[:-1], biases[:-1], slopes, strict=False):
+        count, taps, filters = weight.shape
+        side = math.isqrt(taps)
+        made = []
+        for i in range(filters):
+            total = np.zeros_like(lr)
+            for j in range(count):
+                kernel = weight[j, :, i].reshape(side, side, order="F")
+                total += scipy.ndimage.correlate(maps[j], kernel, mode="nearest")
+            total += bias[i, 0]
+            made.append(np.maximum(total, 0) + slope[0, 0] * np.minimum(total, 0))
+        maps = made
+    rows, columns = lr.shape
+    sr = np.zeros((scale * rows, scale * columns))
+    for j, features in enumerate(maps):
+        kernel = weights[-1][0, :, j].reshape(9, 9, order="F")
+        edged = np.pad(features, 1, mode="edge")
+        canvas = np.zeros((scale * (rows + 2) + 8, scale * (columns + 2) + 8))
+        for row, column in np.ndindex(edged.shape):
+            top, left = scale * row, scale * column
+            canvas[top : top + 9, left : left + 9] += edged[row, column] * kernel
+        sr += canvas[4 + scale :, 4 + scale :][: scale * rows, : scale * columns]
+    return sr + biases[-1][0, 0]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("last", [[], [np.zeros((0, 0))]])
+def test_fsrcnn_files_compute_what_their_program_does(
+    scale: int, last: list[Any], tmp_path: Path
+) -> None:
+    path = tmp_path / f"x{scale}.mat"
+    arrays = _fsrcnn_mat(8, 3, 2, last)
+    scipy.io.savemat(path, arrays)
+    method = _card("fsrcnn:d=8,s=3,m=2")
+    chosen = loading.of_tag(method, str(path), scale)
+    module = loading.build(method, chosen, scale, torch.device("cpu")).double()
+    lr = np.random.default_rng(1).uniform(size=(7, 6))
+    found = module(torch.from_numpy(lr)[None, None])[0, 0].detach().numpy()
+    expected = _by_their_program(arrays, lr, scale)
+    if scale == 3:  # their `shave_x3` moves SR by one pixel, so its first row and column are ours
+        found, expected = found[1:, 1:], expected[:-1, :-1]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"more": np.zeros((1, 1))}, "holds .*'more'.*expected weights_conv, biases_conv"),
+        ({"biases_conv": _cell_array([np.zeros((8, 1))])}, "6 weights, 1 biases and 5 slopes"),
+        ({"prelu_conv": _cell_array([np.zeros((1, 1))] * 4)}, "6 weights, 6 biases and 4 slopes"),
+        (
+            {"weights_conv": _cell_array([np.zeros((1, 24, 8))] * 6)},
+            r"shape \(1, 24, 8\)",
+        ),
+        (
+            {"weights_conv": _cell_array([np.zeros((1, 9, 2, 2))] * 6)},
+            r"shape \(1, 9, 2, 2",
+        ),
+    ],
+)
+def test_another_layout_of_fsrcnn_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"not the authors' FSRCNN layout: .*{message}"):
+        fsrcnn.from_mat({**_fsrcnn_mat(8, 3, 2), **change})
 
 
 # --- the authors' EDSR and MDSR checkpoints ------------------------------------------------------

@@ -38,7 +38,7 @@ def _built(name: str, scale: int) -> tuple[Method, nn.Module]:
 def _small(name: str) -> str:
     """The method in a size that runs at once; layers that repeat are fewer and narrower."""
     settings = zoo.load(name)[0].settings
-    less = {"features": 8, "blocks": 2, "recursions": 2, "depth": 4}
+    less = {"features": 8, "blocks": 2, "recursions": 2, "depth": 4, "atoms": 64}
     changes = ",".join(f"{key}={value}" for key, value in less.items() if key in settings)
     return f"{name}:{changes}" if changes else name
 
@@ -156,6 +156,52 @@ def test_a_file_of_ones_own_is_a_method(tmp_path: Path) -> None:
     path.write_text(PLUGIN)
     method, weights = zoo.load(f"{path}@none")
     assert (method.name, method.source, weights) == ("mine", path, "none")
+
+
+SEVERAL = PLUGIN.replace('NAMES = ("mine",)', 'NAMES = ("wide", "deep", "deep+")').replace(
+    "nn.Identity())", 'nn.Identity(), settings={"n1": 8})'
+)
+
+
+@pytest.mark.parametrize(
+    ("rest", "name", "weights", "ensemble"),
+    [
+        (":wide", "wide", "", False),
+        (":deep", "deep", "", False),
+        (":deep@none", "deep", "none", False),
+        (":deep:n1=4@x:y", "deep:n1=4", "x:y", False),
+        (":wide+", "wide+", "", True),
+        (":wide+:n1=4", "wide+:n1=4", "", True),
+        (":deep+", "deep+", "", False),  # a name of its own
+        (":deep++", "deep++", "", True),
+    ],
+)
+def test_every_method_of_a_file_can_be_chosen(
+    tmp_path: Path, rest: str, name: str, weights: str, ensemble: bool
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(SEVERAL)
+    spec = f"{path}{rest}"
+    zoo.require(spec)
+    method, tag = zoo.load(spec)
+    assert (method.name, tag, method.source) == (name, weights, path)
+    assert (method.wrap is not None) == ensemble
+
+
+def test_a_file_of_several_methods_asks_for_a_choice(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(SEVERAL)
+    for call in (zoo.require, zoo.load):
+        for rest in ("", "+", "@none", ":n1=4"):
+            with pytest.raises(InputError, match=r"several methods: wide, deep, deep\+; .*py:wide"):
+                call(f"{path}{rest}")
+        with pytest.raises(InputError, match=r"mine.py has no method 'n1'; its NAMES are wide, d"):
+            call(f"{path}:n1")
+    path.write_text(SEVERAL.replace('"deep+"', '"mine"'))
+    assert zoo.load(str(path))[0].name == "mine"  # the file's own name needs no choice
+    assert zoo.load(f"{path}:deep")[0].name == "deep"
+    path.write_text(PLUGIN)
+    assert zoo.load(f"{path}:mine")[0].name == "mine"
 
 
 @pytest.mark.parametrize(
