@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -125,6 +126,12 @@ def test_every_room_has_its_place() -> None:
 
 def test_at_most_15_files_stand_under_bench() -> None:
     assert len(list((ROOT / "bench").glob("*.py"))) <= 15
+
+
+def test_every_package_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    found = {_module(path) for path in FILES if path.name == "__init__.py"}
+    assert set(listed["setuptools"]["packages"]) == found
 
 
 def _loaded(code: str, *modules: str) -> list[str]:
