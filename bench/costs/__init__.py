@@ -90,7 +90,7 @@ def at_720p(grown: Growth, count: Callable[[Graph], int], scale: int, unit: floa
     found = grown.per_pixel(count)
     rows, columns = OUTPUT_720P
     if found is not None:
-        return Cost(found / scale**2 * rows * columns / unit)
+        return Cost(found * rows * columns / scale**2 / unit)
     try:
         exact = count(grown.graph(grown.stated))
     except InputError as error:
