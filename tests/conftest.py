@@ -38,3 +38,13 @@ def mirror() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SISRBENCH_MIRROR", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs() -> Iterator[None]:
+    """Keep the graphs of all methods: many tests count the same ones."""
+    from bench.graph import growth
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(growth, "_KEPT", 1000)
+        yield

@@ -33,7 +33,7 @@ windows of 256."""
 
 _KEPT = 3
 """Networks whose graphs are kept: the costs of a network are measured one after the other."""
-_known: OrderedDict[tuple[str, str, int, Size], Growth] = OrderedDict()
+_known: OrderedDict[tuple[str, bytes, int, Size], Growth] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -117,21 +117,27 @@ def of_method(method: Method, module: nn.Module, scale: int, stated: Size) -> Gr
         InputError: the module cannot be traced for a size of `FITTED`, or its output has another
             size than the method's contract says.
     """
-    key = (method.name, str(method.source), scale, stated)
-    if key in _known and method.source.is_file():
+    # By the file's bytes, because a notebook may edit the file and measure again.
+    code = method.source.read_bytes() if method.source.is_file() else b""
+    key = (method.name, code, scale, stated)
+    if code and key in _known:
         _known.move_to_end(key)
         return _known[key]
     graphs = {size: _held_to_contract(method, module, scale, size) for size in FITTED}
     refused = {}
-    for size in (*HELD_TO, stated):
+    # A window that hides in the small sizes shows at the stated one, unless that is small too.
+    held_to = HELD_TO if max(stated) < max(HELD_TO[-1]) else HELD_TO[:1]
+    for size in (*held_to, stated):
         try:
             graphs[size] = _held_to_contract(method, module, scale, size)
         except InputError as error:
             refused[size] = str(error)
-    _known[key] = Growth(graphs, stated, refused)
-    while len(_known) > _KEPT:
-        _known.popitem(last=False)
-    return _known[key]
+    found = Growth(graphs, stated, refused)
+    if code:
+        _known[key] = found
+        while len(_known) > _KEPT:
+            _known.popitem(last=False)
+    return found
 
 
 def _held_to_contract(method: Method, module: nn.Module, scale: int, size: Size) -> Graph:

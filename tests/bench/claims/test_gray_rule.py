@@ -16,8 +16,6 @@ from bench.progress import Progress
 
 NETWORKS = Path(__file__).parents[1] / "networks"
 FILES = {
-    ("imdn", 2): "Zheng222/IMDN/8f158e6a5ac9db6e5857d9159fd4a6c4214da574/checkpoints/IMDN_x2.pth",
-    ("imdn", 3): "Zheng222/IMDN/8f158e6a5ac9db6e5857d9159fd4a6c4214da574/checkpoints/IMDN_x3.pth",
     ("imdn", 4): "Zheng222/IMDN/8f158e6a5ac9db6e5857d9159fd4a6c4214da574/checkpoints/IMDN_x4.pth",
     ("pan", 4): "zhaohengyuan1/PAN/4d045d18592c5771cd3990da88f292812774e538/experiments/"
     "pretrained_models/PANx4_DF2K.pth",
@@ -43,8 +41,6 @@ def set14(name: str, scale: int, rules: str, mirror: Path) -> dict[tuple[str, st
 @pytest.mark.parametrize(
     ("name", "scale", "psnr", "ssim"),
     [
-        ("imdn", 2, "33.63", "0.9177"),
-        ("imdn", 3, "30.32", "0.8417"),
         ("imdn", 4, "28.58", "0.7811"),
         ("pan", 4, "28.61", "0.7822"),
     ],

@@ -228,8 +228,7 @@ def test_what_depends_on_the_size_has_no_value_per_pixel_and_says_so(
     per_input = found["multiplies_per_input_px"]
     assert per_input.value is None
     assert per_input.note == (
-        "depends on the size: 995,328 at 53x37 px of LR; 23,970,816 at 272x264 px of LR; "
-        "76,308,480 at 640x360 px of LR"
+        "depends on the size: 995,328 at 53x37 px of LR; 76,308,480 at 640x360 px of LR"
     )
     assert activations.measure(subject(net))["activations_720p"].value == 12 * 368 * 640 / 1e6
     assert additions.measure(subject(net))["additions_per_input_px"].value is None
@@ -284,3 +283,21 @@ def test_graphs_of_a_file_are_kept_and_those_of_another_are_not(tmp_path: Path) 
     assert found[0] is found[1]
     assert found[2] is found[3]
     assert found[0] is not found[2]
+
+
+def test_an_edited_file_is_traced_again(tmp_path: Path) -> None:
+    import zoo
+
+    text = (
+        "from torch import nn\nfrom zoo.method import Method\nNAMES = ('edited',)\n"
+        "def method(name):\n"
+        "    return Method(name=name, citation='', takes='interpolated', channels='RGB',\n"
+        "        build=lambda scale, settings: nn.Conv2d(3, 3, SIDE, padding='same'))\n"
+    )
+    found = []
+    for side in (3, 5):
+        (tmp_path / "edited.py").write_text(text.replace("SIDE", str(side)))
+        method, _ = zoo.load(str(tmp_path / "edited.py"))
+        grown = growth.of_method(method, method.build(2, {}), 2, (40, 40))
+        found.append(grown.per_pixel(total(products)))
+    assert found == [4 * 9 * 9, 4 * 9 * 25]
