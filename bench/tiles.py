@@ -204,13 +204,10 @@ class _Needs:
         if isinstance(whole, str):
             return 1
         for period in range(1, LONGEST_PERIOD + 1):
-            sizes = [
-                (height + times * period * towards[0], width + times * period * towards[1])
-                for times in (1, 2)
-            ]
-            if min(map(min, sizes)) < 1:
+            size = (height + period * towards[0], width + period * towards[1])
+            if min(size) < 1:
                 break
-            if all(self._signature(x, *size) == whole for size in sizes):
+            if self._signature(x, *size) == whole:
                 return period
         raise InputError(
             f"the network does something else on every size near {_size(x)}, so that no tile gives "

@@ -770,7 +770,7 @@ def test_tiles_of_a_network_that_pads_give_the_whole_image(
 
 
 def test_no_tiles_where_no_period_can_be_seen() -> None:
-    net = PadsTo(64)
+    net = PadsTo(128)
     with pytest.raises(InputError, match="something else on every size near 90x100 px"):
         Tiled(net, net, 2, 24)(torch.rand(1, 3, 100, 90))
 

@@ -163,8 +163,8 @@ def test_x2_is_better_than_the_program_of_2009(check_mean_work: Callable[..., No
         found.append(evaluate(pixels, 2, rules, method, net, chosen, CPU)["psnr_y"])
 
     check_mean_work(scsr, scsr.MEAN_WORK, run)
-    # `sc`: 36.64
-    assert found[0] == pytest.approx(38.29, abs=0.01)
+    # `sc`: 36.64. 38.29 where the protocol took LR's luma through 8 bits before interpolating it.
+    assert found[0] == pytest.approx(38.306, abs=5e-4)
 
 
 # Their layout
