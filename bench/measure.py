@@ -218,7 +218,7 @@ def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
         scale=unit.scale,
         protocol=unit.protocol,
         device=unit.device,
-        repetitions=unit.repetitions,
+        timing=unit.timing,
         inference=unit.inference,
     )
     try:

@@ -18,6 +18,7 @@ from bench.files.weights import ResolvedWeights, resolve
 from bench.inference import DEFAULT, Inference
 from bench.machine import device_name
 from bench.protocol import Protocol
+from bench.timing.clock import DEFAULT_TIMING, Timing
 from zoo.errors import InputError
 from zoo.method import Method
 
@@ -35,7 +36,7 @@ class Unit:
     """None for a cost."""
     names: tuple[str, ...]
     """Names of the metrics, or of the single cost."""
-    repetitions: int = 1
+    timing: Timing = DEFAULT_TIMING
     inference: Inference = DEFAULT
 
     @property
@@ -73,7 +74,7 @@ class Unit:
         }
         if self.is_timed:  # other numbers depend on the kind of device, but not on the machine
             facts["machine"] = [device_name(self.device), torch.get_num_threads()]
-            facts["repetitions"] = self.repetitions
+            facts["timing"] = [self.timing.repetitions, self.timing.budget]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -157,21 +158,21 @@ class CostRequest:
     protocol: Protocol
     device: torch.device
     inference: Inference = DEFAULT
-    timed: bool = True
+    timed: bool = False
     """Whether to measure time too; only time needs a run of the network."""
     weights: ResolvedWeights | None = None
     """The method's weights; needed for the time of a method with `varies`."""
 
 
-def costs_of(units: Iterable[Unit]) -> list[CostRequest]:
+def costs_of(units: Iterable[Unit], *, timed: bool) -> list[CostRequest]:
     """A request for the costs of each unit's method, in the unit's setting."""
     return [
-        CostRequest(u.method, u.scale, u.protocol, u.device, u.inference, weights=u.weights)
+        CostRequest(u.method, u.scale, u.protocol, u.device, u.inference, timed, u.weights)
         for u in units
     ]
 
 
-def cost_units(requests: Iterable[CostRequest], repetitions: int) -> list[Unit]:
+def cost_units(requests: Iterable[CostRequest], timing: Timing = DEFAULT_TIMING) -> list[Unit]:
     """A unit for each cost of each method and scale; for a time, also for each setting.
 
     Costs do not depend on the values of the weights, so a fresh initialisation is measured. The
@@ -181,7 +182,7 @@ def cost_units(requests: Iterable[CostRequest], repetitions: int) -> list[Unit]:
 
     Args:
         requests: methods, scales, protocols, devices and settings.
-        repetitions: of each time measurement.
+        timing: how long each time is measured.
 
     Raises:
         InputError: a method does not have the scale, or cannot be built.
@@ -213,7 +214,7 @@ def cost_units(requests: Iterable[CostRequest], repetitions: int) -> list[Unit]:
                     protocol=request.protocol,
                     device=request.device,
                     names=(name,),
-                    repetitions=repetitions,
+                    timing=timing,
                     inference=inference,
                 ),
             )

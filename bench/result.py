@@ -60,7 +60,7 @@ class Result:
     """None if the value could not be measured; `note` says why."""
     unit: str = ""
     spread: float | None = None
-    """For a time: the interquartile range over repetitions. For a published value: half a unit of
+    """For a time: the interquartile range over timed runs. For a published value: half a unit of
     the last printed digit. For an average: None."""
     source: str = "measured"
     """`measured`, or the paper that printed the value."""
@@ -84,6 +84,21 @@ class Cell(NamedTuple):
 def cell(result: Result) -> Cell:
     """The cell of a result: the result without value, unit, spread, source, run and note."""
     return Cell(*(getattr(result, column) for column in Cell._fields))
+
+
+UNSTEADY = "unsteady: "
+"""How the remark begins that a time may be too long, because the machine was busy."""
+SCALED = "scaled from "
+"""How the remark begins that a time was computed from the time of a smaller output."""
+
+
+def doubts(note: str) -> list[str]:
+    """The remarks of a note that say why a time is approximate; empty for all other values.
+
+    >>> doubts("1280x720 output; a single run; unsteady: other processes used 2 of 4 cores")
+    ['unsteady: other processes used 2 of 4 cores']
+    """
+    return [remark for remark in note.split("; ") if remark.startswith((UNSTEADY, SCALED))]
 
 
 def remarks_on_average(note: str) -> list[str]:

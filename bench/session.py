@@ -6,6 +6,7 @@ way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from bench import (
 from bench import protocol as protocols
 from bench.claims import experiment_run, verdicts
 from bench.claims.reproduction import Reproduction
-from bench.engine import run_inline
+from bench.engine import run_inline, waiting
 from bench.evaluate import super_resolve
 from bench.experiments import Experiment
 from bench.files import weights
@@ -42,6 +43,7 @@ from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.result import Quantity, Result, cell, to_csv
 from bench.store import Store
+from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance
 from bench.training.session import RunOptions
 from reports import page
@@ -145,17 +147,22 @@ class Session:
     device_name: str = "cpu"
     threads: int | None = None
     """Processor threads; None for all."""
-    repetitions: int = 5
-    """Of each time measurement."""
+    timing: Timing = DEFAULT_TIMING
+    """How long each time is measured."""
+    again: bool = False
+    """Whether times that are in the store are measured again."""
     inference: Inference = DEFAULT
     progress: Progress = field(default_factory=Progress)
 
     def __enter__(self) -> Self:
         if not isinstance(self.inference, Inference):
             raise InputError(f"inference {self.inference!r}; give an Inference")
-        for name, count in (("repeat", self.repetitions), ("threads", self.threads)):
+        for name, count in (("repeat", self.timing.repetitions), ("threads", self.threads)):
             if count is not None and not (type(count) is int and count >= 1):
                 raise InputError(f"{name} {count!r}; give an integer of at least 1")
+        budget = self.timing.budget
+        if type(budget) not in (int, float) or not 0 < budget < math.inf:
+            raise InputError(f"budget {budget!r}; give a number of seconds above 0")
         if self.threads is not None:
             machine.refuse_too_many(self.threads)
         self._before = torch.get_num_threads(), torch.backends.cudnn.deterministic
@@ -190,6 +197,8 @@ class Session:
         scales: Sequence[int],
         protocol: str | Protocol,
         metric_names: Iterable[str] = (),
+        *,
+        timed: bool = False,
     ) -> Outcome:
         """Metrics of methods on datasets, and the costs of the methods.
 
@@ -199,6 +208,7 @@ class Session:
             scales: enlargements; empty for `SCALES`.
             protocol: the rules, by name or as a value.
             metric_names: metrics; empty for the default metrics.
+            timed: whether to measure time too.
 
         Raises:
             InputError: a method, dataset, scale, protocol or metric does not exist or cannot be
@@ -232,7 +242,7 @@ class Session:
         for unit in units:
             weights.download(unit.method, unit.weights, self.progress)
         # The page shows the costs beside the quality, so the costs are measured too.
-        units += plan.cost_units(plan.costs_of(units), self.repetitions)
+        units += plan.cost_units(plan.costs_of(units, timed=timed), self.timing)
         return self._run("sisrbench: " + ", ".join(images_of), units)
 
     def cost(
@@ -269,7 +279,7 @@ class Session:
                 requests.append(
                     CostRequest(method, scale, rules, self.device, self.inference, timed, resolved)
                 )
-        return self._run("sisrbench: costs", plan.cost_units(requests, self.repetitions))
+        return self._run("sisrbench: costs", plan.cost_units(requests, self.timing))
 
     def reproduce(
         self,
@@ -278,6 +288,7 @@ class Session:
         trained_folder: Path | None = None,
         *,
         anew: bool = False,
+        timed: bool = False,
     ) -> Outcome:
         """Verdicts on the claims of paper tables and experiments, all claims measured first.
 
@@ -287,6 +298,7 @@ class Session:
             trained_folder: folder of weights from `sisrbench train`, measured instead of the
                 weights that claims name.
             anew: whether to train an experiment's arms again.
+            timed: whether to measure the time of every method, not only where a claim needs it.
 
         Raises:
             InputError: a table, an experiment, a protocol or a folder does not exist or cannot be
@@ -317,12 +329,12 @@ class Session:
             tables,
             rules,
             self.device,
-            self.repetitions,
+            self.timing,
             self.inference,
             self.progress,
             trained,
         )
-        units = reproduction.plan()
+        units = reproduction.plan(timed=timed)
         for experiment, weights_of_arms in zip(tried, arms, strict=True):
             units += experiment_run.units_of(experiment, weights_of_arms, options)
         outcome = self._run("sisrbench: " + ", ".join(names), units)
@@ -359,18 +371,24 @@ class Session:
         """The Results of all units; units that are not in the store are measured first.
 
         Raises:
-            InputError: a unit cannot be measured, or the store cannot be used.
+            InputError: a unit cannot be measured, no time is asked for that could be measured
+                again, or the store cannot be used.
         """
+        if self.again and not any(unit.is_timed for unit in units):
+            raise InputError(
+                "--again measures times again, but no time is asked for; ask for times (`run "
+                "--time`, `reproduce --time`, `cost`), or leave out --again"
+            )
         found = Store(self.out)
         try:
             facts = machine.facts(self.device)
             run_id = machine.run_id(facts)
             # A command that computes nothing is not recorded as a run.
-            if any(not found.has(unit.key) for unit in units):
+            if waiting(units, found, again=self.again):
                 found.begin(run_id, facts, self.command)
             learned = provenance.of_units(units)
             found.note(learned)
-            computed = run_inline(units, found, run_id, self.progress)
+            computed = run_inline(units, found, run_id, self.progress, again=self.again)
             found.renew(unit.key for unit in units)
             results = found.results(unit.key for unit in units)
             requested = {cell(result) for result in results}

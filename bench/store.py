@@ -136,12 +136,25 @@ class Store:
                 (run, json.dumps(facts), command, _now()),
             )
 
-    def add(self, key: str, label: str, run: str, results: Iterable[Result]) -> None:
-        """Write all Results of a unit, or none if another process has written the unit already."""
+    def add(
+        self, key: str, label: str, run: str, results: Iterable[Result], *, anew: bool = False
+    ) -> None:
+        """Write all Results of a unit, or none if another process has written the unit already.
+
+        Args:
+            key: the unit's key.
+            label: the unit in words.
+            run: identifier of the run.
+            results: the unit's Results.
+            anew: whether stored Results of the unit are replaced.
+        """
         rows = [{**asdict(result), "run": run, "unit_key": key} for result in results]
         names = ("unit_key", *COLUMNS)
         marks = ", ".join(f":{name}" for name in names)
         with self._explained(), self._database:
+            if anew:
+                self._database.execute("DELETE FROM results WHERE unit_key = ?", (key,))
+                self._database.execute("DELETE FROM units WHERE key = ?", (key,))
             unit = self._database.execute(
                 "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)", (key, run, label, _COUNTED)
             )

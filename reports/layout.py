@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from bench.result import remarks_on_average
+from bench.result import doubts, remarks_on_average
 from reports import quantities, scores
 from reports.scores import Gap, Place, Score
 from reports.tables import Method, Row, distinct, methods, rows, scale_name
@@ -64,6 +64,8 @@ class CostTable:
     headings: list[Heading]
     blocks: list[Block]
     gaps: list[Gap]
+    doubts: list[str]
+    """Why times are approximate, each with its method and scale."""
 
 
 def average_tables(results: pd.DataFrame) -> list[AverageTable]:
@@ -150,6 +152,11 @@ def cost_table(results: pd.DataFrame) -> CostTable | None:
         # Ways to run a network are columns here, so a method has one block for all of them.
         blocks=[_block(costs, method, columns) for method in methods(costs.assign(inference=""))],
         gaps=scores.gaps(costs),
+        doubts=distinct(
+            f"{_method_name(row)} {scale_name(row['scale'])}: {doubt}"
+            for row in rows(costs[costs["value"].notna()])
+            for doubt in doubts(row["note"])
+        ),
     )
 
 

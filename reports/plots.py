@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 from reports import drawing, svg
 from reports.drawing import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from reports.labels import RADIUS, Spot, shortened
-from reports.quantities import significant
+from reports.quantities import APPROXIMATE, significant
 
 _STRIP = 0.125
 """Width of the strip for methods of cost 0, as a fraction of the panel."""
@@ -27,6 +27,13 @@ class Point:
     label: str
     cost: float
     quality: float
+    approximate: bool = False
+    """Whether the cost is a time that is scaled, or was measured on a busy machine."""
+
+    @property
+    def name(self) -> str:
+        """The label, with the mark of an approximate cost."""
+        return f"{APPROXIMATE} {self.label}" if self.approximate else self.label
 
 
 def pareto(cost: Sequence[float], quality: Sequence[float]) -> list[bool]:
@@ -81,7 +88,7 @@ def trade_off_panel(
 def trade_off_in_words(points: Sequence[Point], title: str, x_label: str, y_label: str) -> str:
     """A panel's content as text, for readers who cannot see the plot."""
     listed = [
-        f"{shortened(p.label)} at {significant(p.cost, 4)}, {significant(p.quality, 4)}"
+        f"{shortened(p.name)} at {significant(p.cost, 4)}, {significant(p.quality, 4)}"
         f"{' (on the Pareto front)' if on_front else ''}"
         for p, on_front in zip(points, _front(points), strict=True)
     ]
@@ -143,7 +150,7 @@ def _drawn(points: Sequence[Point], title: str, x_label: str, y_label: str) -> F
     spots = [_spot(zero if p.cost <= 0 else axes, max(p.cost, 0.0), p.quality) for p in points]
     line = _line(figure, points, spots)
     _mark(figure, points, spots)
-    drawing.name(figure, [p.label for p in points], spots, zero.bbox, [line])
+    drawing.name(figure, [p.name for p in points], spots, zero.bbox, [line])
     return figure
 
 

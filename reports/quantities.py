@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from bench.result import metric_and_channel
 
+APPROXIMATE = "~"
+"""Stands before a time that is scaled, or was measured on a busy machine."""
 UNMEASURED = "\N{EN DASH}"
 """Stands for a value that was not measured. The page never says nan."""
 
@@ -47,6 +49,8 @@ COSTS = {
     "seconds": Wording("seconds", figures=3),
     "seconds_p10": Wording("seconds, 10th percentile", figures=3),
     "seconds_p90": Wording("seconds, 90th percentile", figures=3),
+    "processor_seconds": Wording("processor seconds", figures=3),
+    "background_load": Wording("load of other processes", decimals=2),
     "roofline_fraction": Wording("share of the roofline", figures=2),
     "device_memory": Wording("peak memory of the device"),
 }
@@ -100,7 +104,7 @@ def written(key: str, value: float) -> str:
     if known.decimals is None or math.isinf(value):
         digits = significant(value, known.figures)
         # Trailing zeros of a time are measured digits; those of a count say nothing.
-        return digits if key.startswith("seconds") else trimmed(digits)
+        return digits if "seconds" in key else trimmed(digits)
     return fixed(value, known.decimals)
 
 

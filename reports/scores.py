@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from bench.result import metric_and_channel
+from bench.result import doubts, metric_and_channel
 from reports import quantities
 from reports.tables import Row, distinct, rows, scale_name
 
@@ -20,7 +20,8 @@ class Score:
 
     text: str
     exact: str
-    """The tooltip: more digits and the unit, or the reason why no value was measured."""
+    """The tooltip: more digits, the unit and why a time is approximate, or the reason why no value
+    was measured."""
     spread: str = ""
     rank: str = ""
     """`best`, `second` or ''."""
@@ -103,7 +104,9 @@ def score(key: str, row: Row | None, rank: str = "") -> Score:
         return Score(quantities.UNMEASURED, f"not measured: {why_unmeasured(row['note'])}")
     text = quantities.written(key, row["value"])
     spread = "" if math.isnan(row["spread"]) else quantities.spread(text, row["spread"])
-    return Score(text, quantities.exact(key, row["value"], row["unit"]), spread, rank)
+    exact = "; ".join([quantities.exact(key, row["value"], row["unit"]), *doubts(row["note"])])
+    mark = quantities.APPROXIMATE if doubts(row["note"]) else ""
+    return Score(mark + text, exact, spread, rank)
 
 
 def ranked(key: str, found: Sequence[Row | None]) -> list[Score]:

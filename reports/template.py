@@ -19,6 +19,7 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 _ENVIRONMENT.globals["UNMEASURED"] = quantities.UNMEASURED
+_ENVIRONMENT.globals["APPROXIMATE"] = quantities.APPROXIMATE
 
 
 def fill(name: str, **values: object) -> str:

@@ -38,6 +38,7 @@ from bench.protocol import Protocol
 from bench.published import load as _paper_table
 from bench.session import OWN_PICTURES, Outcome, Session, Upscaler
 from bench.store import as_results
+from bench.timing.clock import Timing
 from reports.notebook import Table, table_of
 from zoo.errors import InputError
 from zoo.method import Channels
@@ -70,9 +71,12 @@ def measure(
     scales: SupportsIndex | Iterable[SupportsIndex] = (2, 3, 4),
     protocol: str | Protocol = "srcnn2014",
     metrics: Names = (),
+    time: bool = False,
     device: str = "cpu",
     threads: int | None = None,
     repeat: int = 5,
+    budget: float = 30.0,
+    again: bool = False,
     inference: Inference = DEFAULT,
     out: str | Path | None = None,
     progress: bool = True,
@@ -85,9 +89,13 @@ def measure(
         scales: an enlargement or several.
         protocol: the rules, by name or as a value.
         metrics: names of metrics; empty for all metrics except alex and detail.
+        time: whether to measure time too.
         device: `cpu`, `cuda`, `cuda:1`, ...
         threads: processor threads; None for all.
-        repeat: repetitions of each time measurement.
+        repeat: timed runs of each method, or more if the runs are short.
+        budget: seconds for the timed runs of each method at a scale; a slow method gets fewer runs,
+            then a smaller output, whose time is scaled.
+        again: whether times that are stored in `out` are measured again.
         inference: how networks are run.
         out: folder that keeps the results; None to keep nothing.
         progress: whether to show progress on standard error.
@@ -104,7 +112,9 @@ def measure(
     (['bicubic', 'nearest'], True)
     """
     called = _called(measure, locals())
-    with _session(called, out, device, threads, repeat, inference, progress) as session:
+    with _session(
+        called, out, device, threads, repeat, budget, again, inference, progress
+    ) as session:
         rules = protocols.named(protocol)
         outcome = session.measure(
             _names(methods, "method"),
@@ -112,6 +122,7 @@ def measure(
             _scales(scales),
             rules,
             _names(metrics),
+            timed=time,
         )
     return _results(outcome)
 
@@ -125,6 +136,8 @@ def cost(
     device: str = "cpu",
     threads: int | None = None,
     repeat: int = 5,
+    budget: float = 30.0,
+    again: bool = False,
     inference: Inference = DEFAULT,
     out: str | Path | None = None,
     progress: bool = True,
@@ -138,7 +151,10 @@ def cost(
         time: whether to measure time too; only time needs a run of the method.
         device: `cpu`, `cuda`, `cuda:1`, ...
         threads: processor threads; None for all.
-        repeat: repetitions of each time measurement.
+        repeat: timed runs of each method, or more if the runs are short.
+        budget: seconds for the timed runs of each method at a scale; a slow method gets fewer runs,
+            then a smaller output, whose time is scaled.
+        again: whether times that are stored in `out` are measured again.
         inference: how networks are run.
         out: folder that keeps the results; None to keep nothing.
         progress: whether to show progress on standard error.
@@ -154,7 +170,9 @@ def cost(
     1517571
     """
     called = _called(cost, locals())
-    with _session(called, out, device, threads, repeat, inference, progress) as session:
+    with _session(
+        called, out, device, threads, repeat, budget, again, inference, progress
+    ) as session:
         rules = protocols.named(protocol)
         outcome = session.cost(_names(methods, "method"), _scales(scales), rules, timed=time)
     return _results(outcome)
@@ -165,9 +183,12 @@ def reproduce(
     *,
     protocol: str | Protocol | None = None,
     trained: str | Path | None = None,
+    time: bool = False,
     device: str = "cpu",
     threads: int | None = None,
     repeat: int = 5,
+    budget: float = 30.0,
+    again: bool = False,
     inference: Inference = DEFAULT,
     out: str | Path | None = None,
     progress: bool = True,
@@ -178,9 +199,13 @@ def reproduce(
         tables: a paper table or experiment, or several, by name.
         protocol: rules for every claim; None for each claim's own.
         trained: folder of weights from `sisrbench train`, measured instead of the claims' weights.
+        time: whether to measure the time of every method, not only where a claim needs it.
         device: `cpu`, `cuda`, `cuda:1`, ...
         threads: processor threads; None for all.
-        repeat: repetitions of each time measurement.
+        repeat: timed runs of each method, or more if the runs are short.
+        budget: seconds for the timed runs of each method at a scale; a slow method gets fewer runs,
+            then a smaller output, whose time is scaled.
+        again: whether times that are stored in `out` are measured again.
         inference: how networks are run.
         out: folder that keeps the results; None to keep nothing.
         progress: whether to show progress on standard error.
@@ -197,9 +222,11 @@ def reproduce(
     {'reproduced': 5}
     """
     called = _called(reproduce, locals())
-    with _session(called, out, device, threads, repeat, inference, progress) as session:
+    with _session(
+        called, out, device, threads, repeat, budget, again, inference, progress
+    ) as session:
         folder = Path(trained) if trained is not None else None
-        outcome = session.reproduce(_names(tables, "table"), protocol, folder)
+        outcome = session.reproduce(_names(tables, "table"), protocol, folder, timed=time)
     return table_of(outcome.verdicts, sessions.quantities())
 
 
@@ -432,6 +459,8 @@ def _session(
     device: str,
     threads: int | None,
     repeat: int,
+    budget: float,
+    again: bool,
     inference: Inference,
     progress: bool,
 ) -> Iterator[Session]:
@@ -443,7 +472,8 @@ def _session(
             command=called,
             device_name=device,
             threads=threads,
-            repetitions=repeat,
+            timing=Timing(repetitions=repeat, budget=budget),
+            again=again,
             inference=inference,
             progress=Progress(quiet=not progress),
         )

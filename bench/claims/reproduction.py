@@ -21,6 +21,7 @@ from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.published import Claim, PaperTable
 from bench.result import Result
+from bench.timing.clock import Timing
 from bench.training.provenance import TrainedWeights
 from zoo.errors import InputError
 from zoo.method import Method
@@ -37,7 +38,7 @@ class Reproduction:
         tables: the paper tables.
         rules: a protocol for every claim; None for each claim's own.
         device: where methods run.
-        repetitions: of each time measurement.
+        timing: how long each time is measured.
         inference: how networks run.
         progress: shows downloads.
         trained: weights by method and scale, measured instead of the weights that claims name.
@@ -48,14 +49,14 @@ class Reproduction:
         tables: Iterable[PaperTable],
         rules: Protocol | None,
         device: torch.device,
-        repetitions: int,
+        timing: Timing,
         inference: Inference,
         progress: Progress,
         trained: Mapping[tuple[str, int], TrainedWeights] = _NO_WEIGHTS,
     ) -> None:
         self._claims = [claim for table in tables for claim in table.claims]
         self._rules = rules
-        self._device, self._repetitions, self._inference = device, repetitions, inference
+        self._device, self._timing, self._inference = device, timing, inference
         self._progress = progress
         self._trained = trained
         self.substitutes: dict[tuple[str, int], SubstituteWeights] = {}
@@ -67,13 +68,14 @@ class Reproduction:
         self._files: dict[RemoteFile | None, str] = {}
         self._unmeasured: dict[str, str] = {}
 
-    def plan(self) -> list[Unit]:
+    def plan(self, *, timed: bool = False) -> list[Unit]:
         """The units to measure; missing images and weights are downloaded first.
 
+        A claim of a time has the time measured. `timed` has the time of every method measured.
         `why_not` gives the reason for each claim without a unit.
         """
         known = metrics.quantities()
-        timed = {name for name, quantity in costs.quantities().items() if quantity.of_machine}
+        of_machine = {name for name, quantity in costs.quantities().items() if quantity.of_machine}
         requests, costed = [], []
         for claim in self._claims:
             result = claim.result
@@ -91,14 +93,15 @@ class Reproduction:
                             self._rules or protocols.load(COST_PROTOCOL),
                             self._device,
                             self._inference,
-                            timed=result.quantity in timed,
+                            timed=timed or result.quantity in of_machine,
                         )
                     )
         quantities = {claim.result.quantity for claim in self._claims}
         claimed = {known[name].metric for name in quantities if name in known}
         names, self._unmeasured = metrics.available(claimed, self._progress)
         units = plan.accuracy_units(requests, self._device, names, self._inference)
-        return units + plan.cost_units([*plan.costs_of(units), *costed], self._repetitions)
+        costed += plan.costs_of(units, timed=timed)
+        return units + plan.cost_units(costed, self._timing)
 
     def why_not(self, claim: Claim) -> str:
         """The reason why a claim has no measurement."""

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
-from bench.inference import Inference
 
 if TYPE_CHECKING:
-    from bench.session import Outcome
+    from bench.session import Outcome, Session
 
 DEMO_METHODS = (
     "nearest",
@@ -56,21 +55,21 @@ DEMO_DATASETS = ("demo",)
     help="Only this metric; may be repeated.  "
     "[default: all metrics except alex and detail, which must be named]",
 )
-@options.inference
+@click.option(
+    "--time/--no-time",
+    "timed",
+    default=None,
+    help="Measure the time of one 1280x720 output.  [default: only in the demo]",
+)
 @options.measuring
-@click.pass_obj
 def run(
-    called: str,
     methods: tuple[str, ...],
     sets: tuple[str, ...],
     scales: tuple[int, ...],
     protocol_name: str,
     metric_names: tuple[str, ...],
-    inference: Inference,
-    device: str,
-    out: Path,
-    threads: int | None,
-    repeat: int,
+    timed: bool | None,
+    session: Session,
 ) -> int:
     """Measure methods: PSNR, SSIM, cost.
 
@@ -84,24 +83,21 @@ def run(
     sisrbench run -m ./mine.py@mine.safetensors -d ./photos
     """  # noqa: D301
     from bench.cli import tables
-    from bench.session import Session
 
-    with Session(
-        out=out,
-        command=called,
-        device_name=device,
-        threads=threads,
-        repetitions=repeat,
-        inference=inference,
-    ) as session:
+    with session:
         outcome = session.measure(
-            methods or DEMO_METHODS, sets or DEMO_DATASETS, scales, protocol_name, metric_names
+            methods or DEMO_METHODS,
+            sets or DEMO_DATASETS,
+            scales,
+            protocol_name,
+            metric_names,
+            timed=not methods if timed is None else timed,
         )
     _tell_computed(outcome)
-    places = outcome.write(out)
+    places = outcome.write(session.out)
     tables.print_averages(outcome.results)
     tables.print_places(places)
-    _tell_elsewhere(outcome, out)
+    _tell_elsewhere(outcome, session.out)
     return 0
 
 
@@ -129,21 +125,21 @@ def run(
     help="Exit with status 1 if a cell deviates, or if no claim could be judged.",
 )
 @click.option("--anew", is_flag=True, help="Train an experiment's arms again.")
-@options.inference
+@click.option(
+    "--time",
+    "timed",
+    is_flag=True,
+    help="Measure the time of every method, not only where a claim needs it.",
+)
 @options.measuring
-@click.pass_obj
 def reproduce(
-    called: str,
     tables: tuple[str, ...],
     protocol_name: str | None,
     trained_folder: Path | None,
     strict: bool,
     anew: bool,
-    inference: Inference,
-    device: str,
-    out: Path,
-    threads: int | None,
-    repeat: int,
+    timed: bool,
+    session: Session,
 ) -> int:
     """Re-measure tables of papers and claims about training.
 
@@ -157,29 +153,21 @@ def reproduce(
     measured, or claim inconsistent (the paper contradicts itself).
     """  # noqa: D301
     from bench.cli import tables as shown
-    from bench.session import Session
 
-    with Session(
-        out=out,
-        command=called,
-        device_name=device,
-        threads=threads,
-        repetitions=repeat,
-        inference=inference,
-    ) as session:
-        outcome = session.reproduce(tables, protocol_name, trained_folder, anew=anew)
+    with session:
+        outcome = session.reproduce(tables, protocol_name, trained_folder, anew=anew, timed=timed)
     _tell_computed(outcome)
     if trained_folder and not outcome.substituted:
         click.echo(f"No claim has a method and scale of the weights in {trained_folder}.", err=True)
     for trial in outcome.trials:
         shown.print_arms(trial.experiment.title, trial.averages)
         shown.print_findings(trial.findings)
-    places = outcome.write(out)
+    places = outcome.write(session.out)
     # Printed above already, so not again among the verdicts.
     told = {trial.experiment.name for trial in outcome.trials}
     shown.print_verdicts(outcome.verdicts, told=told)
     shown.print_places(places)
-    _tell_elsewhere(outcome, out)
+    _tell_elsewhere(outcome, session.out)
     if strict and not outcome.verdicts["verdict"].isin(("reproduced", "deviates")).any():
         click.echo("--strict: no claim could be judged; the verdicts say why.", err=True)
         return 1
@@ -191,20 +179,13 @@ def reproduce(
 @options.scale
 @options.protocol
 @click.option("--no-time", is_flag=True, help="Do not measure time, and run no method.")
-@options.inference
 @options.measuring
-@click.pass_obj
 def cost(
-    called: str,
     specs: tuple[str, ...],
     scales: tuple[int, ...],
     protocol_name: str,
     no_time: bool,
-    inference: Inference,
-    device: str,
-    out: Path,
-    threads: int | None,
-    repeat: int,
+    session: Session,
 ) -> int:
     """Measure the costs of methods, without images.
 
@@ -217,22 +198,14 @@ def cost(
     for the time of sc and ne-nnls.
     """  # noqa: D301
     from bench.cli import tables
-    from bench.session import Session
 
-    with Session(
-        out=out,
-        command=called,
-        device_name=device,
-        threads=threads,
-        repetitions=repeat,
-        inference=inference,
-    ) as session:
+    with session:
         outcome = session.cost(specs, scales, protocol_name, timed=not no_time)
     _tell_computed(outcome)
-    places = outcome.write(out)
+    places = outcome.write(session.out)
     tables.print_costs(outcome.results)
     tables.print_places(places)
-    _tell_elsewhere(outcome, out)
+    _tell_elsewhere(outcome, session.out)
     return 0
 
 

@@ -87,31 +87,6 @@ threads = click.option(
 )
 
 
-def measuring(function: Callable[..., int]) -> Callable[..., int]:
-    """Add the options of a measurement: device, threads, repetitions, and folder of results."""
-    options = (
-        device,
-        click.option(
-            "--out",
-            type=click.Path(file_okay=False, path_type=Path),
-            default=DEFAULT_OUT,
-            show_default=True,
-            help="Folder that receives index.html, results.csv and the store.",
-        ),
-        threads,
-        click.option(
-            "--repeat",
-            type=click.IntRange(1),
-            default=5,
-            show_default=True,
-            help="Repetitions of each time measurement.",
-        ),
-    )
-    for option in reversed(options):  # the decorator applied last comes first in the help
-        function = option(function)
-    return function
-
-
 scale = click.option(
     "-s",
     "--scale",
@@ -200,3 +175,72 @@ def inference(function: Callable[..., int]) -> Callable[..., int]:
     for option in reversed(options):
         made = option(made)
     return made
+
+
+def measuring(function: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of a measurement; the command receives a single argument `session`.
+
+    The options are the setting, the device, the threads, how long times are measured, and the
+    folder of results.
+    """
+
+    @wraps(function)
+    def with_session(
+        *arguments: Any,
+        inference: Inference,
+        device: str,
+        out: Path,
+        threads: int | None,
+        repeat: int,
+        budget: float,
+        again: bool,
+        **others: Any,
+    ) -> int:
+        from bench.session import Session
+        from bench.timing.clock import Timing
+
+        session = Session(
+            out=out,
+            command=click.get_current_context().obj,
+            device_name=device,
+            threads=threads,
+            timing=Timing(repetitions=repeat, budget=budget),
+            again=again,
+            inference=inference,
+        )
+        return function(*arguments, session=session, **others)
+
+    options = (
+        device,
+        click.option(
+            "--out",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=DEFAULT_OUT,
+            show_default=True,
+            help="Folder that receives index.html, results.csv and the store.",
+        ),
+        threads,
+        click.option(
+            "--repeat",
+            type=click.IntRange(1),
+            default=5,
+            show_default=True,
+            help="Timed runs of each method, or more if the runs are short.",
+        ),
+        click.option(
+            "--budget",
+            type=click.FloatRange(0, min_open=True),
+            metavar="SECONDS",
+            default=30,
+            show_default=True,
+            help="For the timed runs of each method at a scale. A slow method gets fewer runs, "
+            "then a smaller output, whose time is scaled; the note says so.",
+        ),
+        click.option(
+            "--again", is_flag=True, help="Measure times again that are stored, and replace them."
+        ),
+    )
+    made: Callable[..., int] = with_session
+    for option in reversed(options):  # the decorator applied last comes first in the help
+        made = option(made)
+    return inference(made)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import metrics
-from bench.result import VERDICTS, Result, remarks_on_average
+from bench.result import VERDICTS, Result, doubts, remarks_on_average
 
 
 def console() -> Console:
@@ -129,7 +129,10 @@ def print_findings(verdicts: pd.DataFrame) -> None:
 
 
 def print_costs(measured: Sequence[Result]) -> None:
-    """Print a table for each scale, costs by methods, and the reasons for missing values."""
+    """Print a table for each scale, costs by methods, and the reasons for missing values.
+
+    An approximate time is marked with ~, and a line says why.
+    """
     for scale in sorted({found.scale for found in measured}):
         here = [found for found in measured if found.scale == scale]
         cells = {(_heading(found), found.method): found for found in here}
@@ -144,6 +147,13 @@ def print_costs(measured: Sequence[Result]) -> None:
         console().print(table)
     for note in dict.fromkeys(found.note for found in measured if found.value is None):
         click.echo(f"  {note}")
+    for line in dict.fromkeys(
+        f"  ~ {found.method} x{found.scale}: {doubt}"
+        for found in measured
+        if found.value is not None
+        for doubt in doubts(found.note)
+    ):
+        click.echo(line)
 
 
 def _heading(found: Result) -> str:
@@ -156,7 +166,9 @@ def _cost(found: Result | None) -> str:
     """The value of a cost as text: counts in full, other values with four digits."""
     if found is None or found.value is None:
         return "-"
-    return f"{found.value:,.0f}" if found.value.is_integer() else f"{found.value:,.4g}"
+    mark = "~" if doubts(found.note) else ""
+    digits = f"{found.value:,.0f}" if found.value.is_integer() else f"{found.value:,.4g}"
+    return mark + digits
 
 
 def print_places(places: Sequence[Path]) -> None:

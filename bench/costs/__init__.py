@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # listing the costs does not load torch
 
     from bench.graph.growth import Growth
     from bench.graph.trace import Graph
+    from bench.timing.clock import Timing
 
 FOLDER = Path(__file__).parent
 OUTPUT_720P = (720, 1280)
@@ -42,8 +43,8 @@ class Subject:
     scale: int
     protocol: Protocol
     device: torch.device
-    repetitions: int
-    """Number of timed runs, for timed costs."""
+    timing: Timing
+    """How long a time is measured, for timed costs."""
     inference: Inference = DEFAULT
 
     @property

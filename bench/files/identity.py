@@ -49,9 +49,10 @@ SHARED_CODE = (
 )
 """Code that may change any number: after an edit, every result is measured again."""
 COST_CODE = (
-    _BENCH / "graph" / "roofline.py",
     _BENCH / "graph" / "counting.py",
     _BENCH / "graph" / "growth.py",
+    _BENCH / "timing" / "clock.py",
+    _BENCH / "timing" / "roofline.py",
     _BENCH / "costs" / "__init__.py",
 )
 """Code that several costs share: after an edit, every cost is measured again."""

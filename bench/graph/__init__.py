@@ -1,1 +1,1 @@
-"""Traced graphs of networks, and the counts, receptive field and roofline read from a graph."""
+"""Traced graphs of networks, and the counts and receptive field read from a graph."""

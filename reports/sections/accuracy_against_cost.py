@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import pandas as pd
 
+from bench.result import doubts
 from reports import plots, quantities
 from reports.plots import Point
 from reports.scores import where
-from reports.tables import Method, Row, Tables, distinct, latest, methods, rows
+from reports.tables import Method, Row, Tables, distinct, latest, methods, rows, scale_name
 from reports.template import fill
 
 TITLE = "Accuracy against cost"
@@ -22,11 +23,21 @@ ORDER = 30
 _COUNTED = "multiplies_per_input_px"
 _ADDED = ("interpolation_multiplies_per_input_px", "elementwise_multiplies_per_input_px")
 
-Costs: TypeAlias = dict[tuple[str, int, str, str], dict[tuple[str, str], float]]
-"""(method, scale, quantity, inference) -> (weights, protocol) -> cost."""
+Costs: TypeAlias = dict[tuple[str, int, str, str], dict[tuple[str, str], Row]]
+"""(method, scale, quantity, inference) -> (weights, protocol) -> row of the cost."""
 
-Cost: TypeAlias = Callable[[Row], float]
-"""Function: row of an average -> cost of the row's method at the row's scale; NaN if unknown."""
+
+class Paid(NamedTuple):
+    """The cost of a method at a scale."""
+
+    value: float
+    """NaN if unknown."""
+    doubts: tuple[str, ...] = ()
+    """Why the cost is approximate."""
+
+
+Cost: TypeAlias = Callable[[Row], Paid]
+"""Function: row of an average -> cost of the row's method at the row's scale."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,8 @@ class Strip:
     panels: list[str]
     left_out: str
     """The methods whose cost is unknown, in words; '' if there are none."""
+    doubts: list[str]
+    """Why costs are approximate, each with its method and scale."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +90,12 @@ def counted(results: pd.DataFrame) -> Cost:
     """The cost in multiplies per input pixel, with interpolation and elementwise multiplies."""
     costs = _costs(results)
 
-    def cost(row: Row) -> float:
+    def cost(row: Row) -> Paid:
         parts = [_under(costs, row, key, "") for key in (_COUNTED, *_ADDED)]
+        if parts[0] is None:
+            return Paid(math.nan)
         # A method that works on LR has no row for interpolation, because it does not interpolate.
-        return math.nan if parts[0] is None else math.fsum(p for p in parts if p is not None)
+        return Paid(math.fsum(part["value"] for part in parts if part is not None))
 
     return cost
 
@@ -98,9 +113,11 @@ def timed(results: pd.DataFrame) -> list[Axis]:
 def _seconds(results: pd.DataFrame) -> Cost:
     costs = _costs(results)
 
-    def cost(row: Row) -> float:
+    def cost(row: Row) -> Paid:
         found = _under(costs, row, "seconds", row["inference"])
-        return math.nan if found is None else found
+        return (
+            Paid(math.nan) if found is None else Paid(found["value"], tuple(doubts(found["note"])))
+        )
 
     return cost
 
@@ -109,12 +126,12 @@ def _costs(results: pd.DataFrame) -> Costs:
     costs: Costs = {}
     for row in rows(results[results["dataset"] == ""]):
         place = (row["method"], row["scale"], row["quantity"], row["inference"])
-        costs.setdefault(place, {})[row["weights"], row["protocol"]] = row["value"]
+        costs.setdefault(place, {})[row["weights"], row["protocol"]] = row
     return costs
 
 
-def _under(costs: Costs, row: Row, key: str, inference: str) -> float | None:
-    """The cost of the row's method and scale; None if unknown.
+def _under(costs: Costs, row: Row, key: str, inference: str) -> Row | None:
+    """The row of a cost of the row's method and scale; None if unknown.
 
     Costs of the row's own weights and protocol come first, then costs that name no weights or no
     protocol, then costs under any protocol.
@@ -164,7 +181,8 @@ def beside(strips: list[Strip]) -> list[Strip]:
         return strips
     panels = [strip.panels[0] for strip in strips]
     left_out = "; ".join(strip.left_out for strip in strips if strip.left_out)
-    return [Strip(panels, left_out)] if panels else []
+    approximate = [doubt for strip in strips for doubt in strip.doubts]
+    return [Strip(panels, left_out, approximate)] if panels else []
 
 
 def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
@@ -176,14 +194,15 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
         y_label: the quantity and its unit.
         name: prefix of the panels' ids.
     """
-    panels, left_out = [], []
+    panels, left_out, approximate = [], [], []
     names = plot_names(methods(averages))
     for scale, found in averages.groupby("scale"):
-        points = [
-            Point(name, axis.cost(row), row["value"])
-            for row in rows(found)
-            for name in [names[row["method"], row["weights"], row["inference"]]]
-        ]
+        points = []
+        for row in rows(found):
+            name_of_method = names[row["method"], row["weights"], row["inference"]]
+            cost, why = axis.cost(row)
+            points.append(Point(name_of_method, cost, row["value"], approximate=bool(why)))
+            approximate += [f"{name_of_method} {scale_name(row['scale'])}: {each}" for each in why]
         known = [p for p in points if math.isfinite(p.cost) and math.isfinite(p.quality)]
         left_out += [p.label for p in points if p not in known]
         if known:
@@ -198,7 +217,9 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
                 )
             )
     missing = ", ".join(distinct(left_out))
-    return Strip(panels, f"{axis.label} not known: {missing}" if missing else "")
+    return Strip(
+        panels, f"{axis.label} not known: {missing}" if missing else "", distinct(approximate)
+    )
 
 
 def plot_names(found: list[Method]) -> dict[Method, str]:

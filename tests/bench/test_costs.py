@@ -28,10 +28,12 @@ from bench.costs import (
 from bench.graph import counting
 from bench.graph.counting import SOLVES, UnknownOperatorError, per_layer
 from bench.graph.field import Field, field
-from bench.graph.roofline import Ceilings
 from bench.graph.trace import Graph, bytes_per_pixel, trace, trace_method
 from bench.inference import Inference
 from bench.protocol import load
+from bench.timing import clock
+from bench.timing.clock import Timing
+from bench.timing.roofline import Ceilings
 from zoo.anchored import OrthogonalMatchingPursuit, Regression
 from zoo.ensemble import SelfEnsemble
 from zoo.errors import InputError
@@ -48,19 +50,19 @@ def _alone() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def subject(spec: str, scale: int, repetitions: int = 3) -> Subject:
+def subject(spec: str, scale: int, budget: float = 1e4) -> Subject:
     method, _ = zoo.load(spec)
-    return of(method, method.build(scale, method.settings), scale, repetitions)
+    return of(method, method.build(scale, method.settings), scale, budget)
 
 
-def of(method: Method, module: nn.Module, scale: int, repetitions: int = 3) -> Subject:
+def of(method: Method, module: nn.Module, scale: int, budget: float = 1e4) -> Subject:
     return Subject(
         method=method,
         module=module.eval().requires_grad_(False),
         scale=scale,
         protocol=load("srcnn2014"),
         device=CPU,
-        repetitions=repetitions,
+        timing=Timing(budget=budget),
     )
 
 
@@ -1064,18 +1066,10 @@ def test_a_receptive_field_is_of_an_image() -> None:
 def test_cost_gives_the_quantities_that_it_names(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seconds, "OUTPUT_720P", (24, 32))
+    monkeypatch.setattr(costs, "OUTPUT_720P", (24, 32))
     file = costs.load(name)
     left_out = {"device_memory"} if file.TIMED else set()  # a GPU's
     assert file.measure(subject("espcn", 2)).keys() == file.UNITS.keys() - left_out
-
-
-@pytest.mark.parametrize(
-    ("times", "expected"),
-    [([7.0], 0.0), ([1.0, 3.0], 1.0), ([4.0, 1.0, 3.0, 2.0], 1.5), ([5.0, 1, 2, 3, 4], 2.0)],
-)
-def test_interquartile_range_by_hand(times: list[float], expected: float) -> None:
-    assert seconds.interquartile_range(times) == pytest.approx(expected)
 
 
 class Clock:
@@ -1089,32 +1083,106 @@ class Clock:
         self.now += next(self.steps)
 
 
-def test_repeat_keeps_every_repetition_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
-    assert seconds.repeat(clock.work, CPU, 4) == [1.0, 2.0, 3.0, 4.0]
+class Pixels:
+    """A clock that a run of the network moves: by a microsecond for each pixel of LR."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.sizes: list[tuple[int, ...]] = []
+        patch.setattr(time, "perf_counter", lambda: self.now)
+        patch.setattr(seconds, "forward", self.forward)
+        patch.setattr(seconds, "ceilings", lambda *_: Ceilings(1.0, 1.0))
+        patch.setattr(clock, "_busy_seconds", lambda: None)
+
+    def forward(self, lr: torch.Tensor, *_: object) -> None:
+        self.sizes.append(tuple(lr.shape[-2:]))
+        self.now += 1e-6 * lr.shape[-2] * lr.shape[-1]
+
+
+@pytest.fixture
+def pixels(monkeypatch: pytest.MonkeyPatch) -> Pixels:
+    return Pixels(monkeypatch)
+
+
+WHOLE = (240, math.ceil(1280 / 3))
+SECONDS = 1e-6 * math.prod(WHOLE)
 
 
 def test_seconds_are_the_median_with_its_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, calls = Clock(), []
-    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
-    monkeypatch.setattr(seconds, "forward", lambda lr, *_: (calls.append(lr.shape), clock.work()))
+    ticks, calls = Clock(), []
+    monkeypatch.setattr(time, "perf_counter", lambda: ticks.now)
+    monkeypatch.setattr(clock, "_busy_seconds", lambda: None)
+    monkeypatch.setattr(clock, "ROUNDS", 1)
+    monkeypatch.setattr(seconds, "_part", lambda *_: 1)
+    monkeypatch.setattr(seconds, "forward", lambda lr, *_: (calls.append(lr.shape), ticks.work()))
     monkeypatch.setattr(seconds, "ceilings", lambda *_: Ceilings(1.0, 1.0))
-    cost = seconds.measure(subject("srcnn-9-1-5", 3, repetitions=5))["seconds"]
+    cost = seconds.measure(subject("srcnn-9-1-5", 3))["seconds"]
     assert (cost.value, cost.spread) == (3.0, 2.0)
-    assert cost.note.startswith("1281x720 output, median of 5")
-    assert calls == [(1, 240, math.ceil(1280 / 3))] * 6
+    assert cost.note.startswith("1281x720 output; median of 5, spread is the interquartile range")
+    assert cost.note.endswith("; unsteady: the spread is 67% of the median")
+    assert calls == [(1, *WHOLE)] * 6
 
 
 def test_seconds_are_of_one_image_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
-    monkeypatch.setattr(seconds, "forward", lambda *_: clock.work())
+    ticks = Clock()
+    monkeypatch.setattr(time, "perf_counter", lambda: ticks.now)
+    monkeypatch.setattr(clock, "_busy_seconds", lambda: None)
+    monkeypatch.setattr(clock, "ROUNDS", 1)
+    monkeypatch.setattr(seconds, "_part", lambda *_: 1)
+    monkeypatch.setattr(seconds, "forward", lambda *_: ticks.work())
     monkeypatch.setattr(seconds, "ceilings", lambda *_: Ceilings(1.0, 1.0))
-    four = replace(subject("srcnn-9-1-5", 3, repetitions=5), inference=Inference(batch=4))
+    four = replace(subject("srcnn-9-1-5", 3), inference=Inference(batch=4))
     found = seconds.measure(four)
     assert (found["seconds"].value, found["seconds"].spread) == (0.75, 0.5)
     assert (found["seconds_p10"].value, found["seconds_p90"].value) == (0.35, 1.15)
+
+
+def test_the_budget_first_takes_runs_away(pixels: Pixels) -> None:
+    found = seconds.measure(subject("srcnn-9-1-5", 3, budget=3.5 * SECONDS))["seconds"]
+    assert pixels.sizes[2:] == [WHOLE] * 3  # two runs of the smallest output come first
+    assert found.value == pytest.approx(SECONDS)
+    assert found.note.startswith("1281x720 output; median of 2, ")
+    assert "scaled" not in found.note
+
+
+def test_the_budget_then_makes_the_output_smaller_and_scales_its_time(pixels: Pixels) -> None:
+    found = seconds.measure(subject("srcnn-9-1-5", 3, budget=1.9 * SECONDS))
+    half = (WHOLE[0] // 2, math.ceil(WHOLE[1] / 2))
+    assert set(pixels.sizes[2:]) == {half}
+    assert found["seconds"].value == pytest.approx(SECONDS)
+    ratio = math.prod(WHOLE) / math.prod(half)
+    said = f"scaled from 642x360, times {ratio:.4g}: a larger output exceeds the budget of"
+    for name in ("seconds", "seconds_p10", "seconds_p90", "processor_seconds", "roofline_fraction"):
+        assert said in found[name].note
+
+
+def test_a_share_of_the_roofline_does_not_depend_on_the_budget(pixels: Pixels) -> None:
+    shares = [
+        seconds.measure(subject("srcnn-9-1-5", 3, budget))["roofline_fraction"].value
+        for budget in (100 * SECONDS, SECONDS)
+    ]
+    assert shares[1] == pytest.approx(shares[0], rel=2e-3)
+
+
+class Global(nn.Module):
+    """Attention over all pixels, whose multiplies grow with the square of the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shuffle = nn.PixelShuffle(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = x.flatten(2)
+        mixed = (flat @ (flat.transpose(1, 2) @ flat)).unflatten(2, x.shape[2:])
+        out: torch.Tensor = self.shuffle(mixed.repeat_interleave(4, 1))
+        return out
+
+
+def test_a_time_that_does_not_grow_with_the_pixels_is_not_scaled(pixels: Pixels) -> None:
+    method = Method(name="global", citation="", takes="LR", channels="luma",
+                    build=lambda scale, settings: Global())  # fmt: skip
+    with pytest.raises(InputError, match=r"depend on the size; give --budget \d+"):
+        seconds.measure(of(method, Global(), 2, budget=SECONDS))
 
 
 def test_unknown_cost_suggests_the_nearest() -> None:

@@ -184,12 +184,12 @@ def test_costs_that_are_counted_do_not_depend_on_the_setting_but_a_time_does() -
     method, _ = zoo.load("espcn")
     rules = protocol.load("srcnn2014")
     requests = [
-        plan.CostRequest(method, 2, rules, CPU, setting)
+        plan.CostRequest(method, 2, rules, CPU, setting, timed=True)
         for setting in (DEFAULT, Inference(precision="bf16"))
     ]
-    units = plan.cost_units(requests, 1)
+    units = plan.cost_units(requests)
     found = [(each.names[0], each.inference.label) for each in units]
     assert found.count(("multiplies", "")) == 1
     assert {("seconds", ""), ("seconds", "bf16")} <= set(found)
-    untimed = plan.cost_units([plan.CostRequest(method, 2, rules, CPU, timed=False)], 1)
+    untimed = plan.cost_units([plan.CostRequest(method, 2, rules, CPU)])
     assert "seconds" not in {each.names[0] for each in untimed}

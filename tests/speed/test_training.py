@@ -23,9 +23,9 @@ from torch import Tensor, nn
 import zoo
 from bench.cli.main import keep_freed_memory
 from bench.files import weights
-from bench.graph import roofline
 from bench.inference import DEFAULT
 from bench.network import layout
+from bench.timing import roofline
 from bench.training import losses, optimisation
 from bench.training.descent import DescentInputs, descend
 from bench.training.feed import Feed, Picture

@@ -115,7 +115,7 @@ def test_cost_times_the_setting_that_was_asked_for(tmp_path: Path) -> None:
 
 def test_times_of_several_settings_stand_beside_their_psnr(photos: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "o")
-    args = ("-m", "espcn@none", "-d", photos, "-s", 2, "--repeat", 1, "--metric", "psnr", *out)
+    args = ("-m", "espcn@none", "-d", photos, "-s", 2, "--time", "--metric", "psnr", *out)
     assert run("run", *args) == 0
     assert run("run", *args, "--precision", "bf16") == 0
     assert run("report", *out) == 0

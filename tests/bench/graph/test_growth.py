@@ -17,6 +17,7 @@ from bench.graph import growth
 from bench.graph.counting import products, total
 from bench.graph.growth import FITTED, HELD_TO, Growth, _fit
 from bench.protocol import load
+from bench.timing.clock import DEFAULT_TIMING
 from zoo.errors import InputError
 from zoo.method import Method
 
@@ -212,7 +213,7 @@ def subject() -> Callable[[nn.Module], Subject]:
             scale=scale,
             protocol=load("srcnn2014"),
             device=torch.device("cpu"),
-            repetitions=1,
+            timing=DEFAULT_TIMING,
         )  # fmt: skip
 
     return make

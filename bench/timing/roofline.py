@@ -12,7 +12,6 @@ so a measured network may be faster than the least time.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ import torch
 
 from bench.graph.counting import products
 from bench.graph.trace import Graph, Operator
+from bench.timing.clock import once
 
 _SIDES = {"cpu": 2048, "cuda": 8192}
 """Largest side of the multiplied matrices, by device type."""
@@ -48,28 +48,6 @@ class Ceilings:
         )
 
 
-def repeat(work: Callable[[], object], device: torch.device, repetitions: int) -> list[float]:
-    """Seconds of each repetition of `work`, after a first run that is not timed.
-
-    On a GPU, CUDA events measure the time; elsewhere a monotonic clock does.
-    """
-    work()
-    times = []
-    for _ in range(repetitions):
-        if device.type == "cuda":
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-            start.record()
-            work()
-            stop.record()
-            torch.cuda.synchronize(device)
-            times.append(start.elapsed_time(stop) / 1e3)  # CUDA reports milliseconds
-        else:
-            began = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - began)
-    return times
-
-
 def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     """The device's ceilings for a dtype, the best of a few tries; with TF32 if TF32 is on."""
     # Any other device type gets the processor's sizes.
@@ -80,14 +58,20 @@ def ceilings(device: torch.device, dtype: torch.dtype) -> Ceilings:
     product = _product_seconds(side, device, dtype, _REPETITIONS)
     source = torch.zeros(_COPIED.get(device.type, _COPIED["cpu"]), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    copy = min(repeat(lambda: target.copy_(source), device, _REPETITIONS))
+    copy = _fastest(lambda: target.copy_(source), device, _REPETITIONS)
     return Ceilings(side**3 / product, 2 * source.nbytes / copy)  # a copy reads and writes
 
 
 def _product_seconds(side: int, device: torch.device, dtype: torch.dtype, tries: int) -> float:
     """Seconds of the fastest of so many products of two (side, side) matrices."""
     left, right = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-    return min(repeat(lambda: left @ right, device, tries))
+    return _fastest(lambda: left @ right, device, tries)
+
+
+def _fastest(work: Callable[[], object], device: torch.device, tries: int) -> float:
+    """Seconds of the fastest of so many runs, after a first run that does not count."""
+    work()
+    return min(once(work, device) for _ in range(tries))
 
 
 def traffic(operator: Operator) -> int:

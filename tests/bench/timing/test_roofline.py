@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.graph import roofline
-from bench.graph.roofline import Ceilings, ceilings, least_seconds, traffic
 from bench.graph.trace import trace
+from bench.timing import roofline
+from bench.timing.roofline import Ceilings, ceilings, least_seconds, traffic
 
 CPU = torch.device("cpu")
 
