@@ -133,6 +133,14 @@ def test_times_of_two_runs_stand_in_two_columns(a_result: Make, as_results: Make
     assert lines(shown(frame.head(1)))[0] == "method scale seconds"
 
 
+def test_an_approximate_time_says_why(a_result: Make, as_results: MakeTable) -> None:
+    scaled = "scaled from 320x180, times 16: a larger output exceeds the budget of 10 s"
+    cell = {"method": "a", "quantity": "seconds", "unit": "s", "note": f"320x180 output; {scaled}"}
+    html = shown(as_results(a_result(**cell, value=22.0)))
+    assert f"a {TIMES}2 ~22.0" in lines(html)
+    assert f"~ approximate: a {TIMES}2: {scaled}" in html
+
+
 def test_rows_of_single_images_are_counted_and_found(results: pd.DataFrame) -> None:
     images = results[results["image"] != ""]
     html = shown(results)

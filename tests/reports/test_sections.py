@@ -239,6 +239,25 @@ def test_times_of_two_machines_share_no_panel(results: pd.DataFrame, runs: pd.Da
     assert (fragment or "").count("seconds on H200</text>") == 2
 
 
+BUSY = "unsteady: other processes used 1.5 of 2 cores"
+
+
+def test_an_approximate_time_is_marked_in_the_plot_and_the_table(
+    results: pd.DataFrame, runs: pd.DataFrame
+) -> None:
+    own = (results["quantity"] == "seconds") & (results["method"] == "k-svd")
+    note = f"1280x720 output; median of 5; {BUSY}"
+    doubted = results.assign(note=results["note"].mask(own, note))
+    fragment = accuracy_against_cost.render(of(doubted, runs)) or ""
+    assert fragment.count("~ k-svd at ") == 2  # a panel per scale
+    assert f"~ approximate: k-svd {TIMES}3: {BUSY}" in words(fragment)
+    assert "~ approximate" not in words(accuracy_against_cost.render(of(results, runs)))
+    table = costs.render(of(doubted, runs)) or ""
+    assert "~1.20" in words(table)
+    assert f"~ approximate: k-svd {TIMES}3: {BUSY}" in words(table)
+    assert "~" not in words(costs.render(of(results, runs)))
+
+
 def test_there_is_no_figure_without_costs(results: pd.DataFrame) -> None:
     assert accuracy_against_cost.render(of(results[results["dataset"] != ""])) is None
 

@@ -21,6 +21,7 @@ from bench import costs, result
 from bench.cli import main as cli
 from bench.files import fetch, weights, whole
 from bench.protocol import PROTOCOLS
+from bench.timing.clock import Times
 from zoo.srcnn import SRCNN
 
 ROOT = Path(__file__).parents[3]
@@ -111,6 +112,54 @@ def test_cost_times_the_setting_that_was_asked_for(tmp_path: Path) -> None:
     assert [row["method"] for row in shares] == ["espcn"]
     assert 0 < float(shares[0]["value"]) < 5
     assert "matrix product" in shares[0]["note"]
+
+
+def times(out: Path) -> list[dict[str, str]]:
+    return [row for row in rows(out) if row["quantity"] == "seconds"]
+
+
+def test_time_is_measured_where_it_is_asked_for(photos: Path, tmp_path: Path) -> None:
+    args = ("-m", "bicubic", "-d", photos, "-s", 2, "--metric", "psnr", "--out", tmp_path / "o")
+    assert run("run", *args) == 0
+    assert times(tmp_path / "o") == []
+    assert run("run", *args, "--time") == 0
+    assert len(times(tmp_path / "o")) == 1
+    args = ("edsr2017_table1", "edsr2017_models", "--out", tmp_path / "p")
+    assert run("reproduce", *args) == 0  # the tables claim parameters alone
+    assert times(tmp_path / "p") == []
+
+
+def test_a_time_is_measured_again_only_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = iter((2.0, 3.0))
+
+    def timed(*_: object) -> Times:
+        wall = (next(taken),) * 5
+        return Times(wall=wall, processor=1.0, background=1.5, cores=2, threads=2)
+
+    monkeypatch.setattr("bench.costs.seconds.timed", timed)
+    command = ("cost", "bicubic", "-s", 2, "--out", tmp_path)
+    assert run(*command) == 0
+    shown = capsys.readouterr()
+    assert "~ bicubic x2: unsteady: other processes used 1.5 of 2 cores" in shown.out
+    assert "unsteady: other processes used 1.5 of 2 cores" in shown.err
+    assert float(times(tmp_path)[0]["value"]) == 2.0
+    assert run(*command) == 0
+    assert float(times(tmp_path)[0]["value"]) == 2.0
+    assert run(*command, "--again") == 0
+    assert float(times(tmp_path)[0]["value"]) == 3.0
+    assert run("report", "--out", tmp_path) == 0
+    assert [float(row["value"]) for row in times(tmp_path)] == [3.0]
+    assert "~3.00" in (tmp_path / "index.html").read_text()
+
+
+def test_again_without_a_time_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("cost", "bicubic", "-s", 2, "--no-time", "--again", "--out", tmp_path) == 2
+    assert "--again measures times again, but no time is asked for" in capsys.readouterr().err
+    assert not (tmp_path / "results.sqlite").exists()
 
 
 def test_times_of_several_settings_stand_beside_their_psnr(photos: Path, tmp_path: Path) -> None:
@@ -241,7 +290,7 @@ def test_a_finished_job_computes_nothing_and_says_so(
     before = (tmp_path / "o" / "results.csv").read_bytes()
     capsys.readouterr()
     assert run(*command) == 0
-    count = 1 + len(costs.names())
+    count = len(costs.names())  # the accuracy, and every cost but time
     assert f"Nothing to compute: all {count} measurements are stored." in capsys.readouterr().err
     assert (tmp_path / "o" / "results.csv").read_bytes() == before
 
