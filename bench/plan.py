@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
-from bench import costs, metrics
+from bench import costs, machine, metrics
 from bench.datasets import Dataset
 from bench.files import weights
-from bench.files.identity import COST_CODE, SHARED_CODE, hash_of, method_code
+from bench.files.identity import EXEMPT, NO_COST, code_of, files_of
 from bench.files.weights import ResolvedWeights, resolve
+from bench.files.whole import sha256_of
 from bench.inference import DEFAULT, Inference
-from bench.machine import device_name
 from bench.protocol import Protocol
 from bench.timing.clock import DEFAULT_TIMING, Timing
 from zoo.errors import InputError
@@ -53,29 +54,58 @@ class Unit:
         return f"{method} x{self.scale} {subject} {self.inference.label}".rstrip()
 
     @cached_property
-    def key(self) -> str:
-        """SHA-256, in hex, of everything that can change the unit's numbers."""
+    def facts(self) -> dict[str, object]:
+        """Everything that can change the unit's numbers, by name, as JSON can hold it.
+
+        Raises:
+            InputError: a file of code cannot be read.
+        """
         folder = costs.FOLDER if self.dataset is None else metrics.FOLDER
         # Only the files of the unit's own metrics or cost: an edit elsewhere leaves the unit valid.
-        own = tuple(folder / f"{name}.py" for name in self.names)
-        own += COST_CODE if self.dataset is None else ()
-        facts = {
+        own = (folder / f"{name}.py" for name in self.names)
+        exempt = EXEMPT if self.dataset is None else {**EXEMPT, **NO_COST}
+        facts: dict[str, object] = {
             "method": self.method.name,
-            "settings": dict(self.method.settings),
-            "method code": method_code(self.method.source),
-            "weights": [self.weights.label, self.weights.sha256],
+            "weights": self.weights.label,
             "scale": self.scale,
-            "dataset": [self.dataset.name, self.dataset.sha256] if self.dataset else [],
-            "protocol": [self.protocol.name, self.protocol.sha256],
-            "names": self.names,
-            "code": hash_of(SHARED_CODE + own),
+            "dataset": self.dataset.name if self.dataset else "",
+            "names": list(self.names),
+            "protocol": self.protocol.name,
             "inference": self.inference.label,
-            "device kind": self.device.type,
+            "device": self.device.type,
+            "settings": dict(self.method.settings),
+            "weights' bytes": self.weights.sha256,
+            "images": self.dataset.sha256 if self.dataset else "",
+            "rules": self.protocol.sha256,
+            "code": code_of(_MEASURE, *own, *files_of(self.method), exempt=exempt),
+            "module": weights.built(self.method, self.scale),
+            "libraries": machine.libraries(self.device),
         }
         if self.is_timed:  # other numbers depend on the kind of device, but not on the machine
-            facts["machine"] = [device_name(self.device), torch.get_num_threads()]
+            facts["machine"] = [machine.device_name(self.device), torch.get_num_threads()]
             facts["timing"] = [self.timing.repetitions, self.timing.budget]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return facts
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256, in hex, of the facts."""
+        return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
+
+    def read_again(self) -> Unit:
+        """The same unit with the hashes that its images and weights have now.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        dataset = self.dataset
+        if dataset is not None:
+            images = (replace(each, sha256=sha256_of(each.path)) for each in dataset.images)
+            dataset = replace(dataset, images=tuple(images))
+        return replace(self, dataset=dataset, weights=self.weights.read_again())
+
+
+_MEASURE = Path(__file__).with_name("measure.py")
+"""Everything that computes a number is imported from here, or is named beside it in `facts`."""
 
 
 @dataclass(frozen=True)

@@ -1,73 +1,213 @@
-"""The code that a number depends on: the files of a method and of the harness, as hashes."""
+"""The code that a number depends on, found by following imports.
+
+A file counts by its bytes. So an edit anywhere in the code behind a number, a training or a
+converted file gives another identity, without a list that somebody has to keep.
+"""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import zoo
+from zoo.errors import InputError
+from zoo.method import Method
 
-_ZOO = Path(zoo.__file__).parent
-_CONTRACT = (_ZOO / "method.py", _ZOO / "recipe.py", _ZOO / "errors.py")
-"""Code that every method imports and no number depends on."""
+ROOT = Path(zoo.__file__).parents[1]
+"""The folder of this project's packages."""
+PACKAGES = ("zoo", "bench")
+EXEMPT: Mapping[str, str] = {
+    "bench/datasets/__init__.py": "a dataset is known by the hashes of its images",
+    "bench/files/fetch.py": "downloads are known by their hashes",
+    "bench/files/identity.py": "makes the identity",
+    "bench/files/registry.py": "finds metrics and costs, whose files count",
+    "bench/files/whole.py": "hashes and writes",
+    "bench/hints/output.py": "remarks on numbers and makes none",
+    "bench/metrics/__init__.py": "finds metrics, whose files count",
+    "bench/plan.py": "makes the identity",
+    "bench/progress.py": "tells people what happens",
+    "bench/result.py": "holds numbers and makes none",
+    "zoo/__init__.py": "finds methods, whose files count",
+    "zoo/errors.py": "errors",
+    "zoo/recipe.py": "says how weights are trained; weights are known by their hashes",
+}
+"""Files that no number depends on, or that are known by other means, each with the reason."""
+NO_COST: Mapping[str, str] = {
+    "bench/costs/__init__.py": "a metric's unit measures no cost",
+}
+"""Files that no metric depends on, beyond `EXEMPT`."""
+IN_EVERY_KEY = frozenset({"torch", "numpy", "cv2", "PIL", "scipy", "skimage", "safetensors"})
+"""Libraries whose versions every key holds, as `bench.machine.libraries` gives them."""
 
 
-def code_of(source: Path) -> list[Path]:
-    """A method's file and all files of `zoo` imported from there, directly or not; sorted."""
-    found: set[Path] = set()
-    waiting = [source]
+def code_of(*entries: Path, exempt: Collection[str] = EXEMPT) -> dict[str, str]:
+    """The SHA-256 of every file that these files need, in hex, by name.
+
+    A file of this project is named by its path below the project's folder. A file of the user's
+    own counts with the modules that it imports from outside the standard library: a module that is
+    a single file by the file's name, a package as a whole by the package's name.
+
+    Args:
+        entries: files of this project, or of the user.
+        exempt: paths below the project's folder that are left out and not followed.
+
+    Raises:
+        InputError: a file cannot be read or parsed.
+    """
+    found: dict[str, str] = {}
+    seen: set[Path] = set()
+    waiting = list(entries)
     while waiting:
         path = waiting.pop()
-        if path in found or path in _CONTRACT or not path.is_file():
+        own = is_own(path)
+        name = path.relative_to(ROOT).as_posix() if own else str(path)
+        if path in seen or name in exempt:
             continue
-        found.add(path)
-        # Read as text, because importing a user's file would run the file.
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                # `from zoo import patches` names a file, like `from zoo.patches import ...`.
-                names = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-            waiting += [_ZOO / f"{name[4:]}.py" for name in names if name.startswith("zoo.")]
-    return sorted(found)
+        seen.add(path)
+        text = _read(path)
+        # The user's files are named without their folder, so that moving them changes nothing.
+        name = name if own or path.name in found else path.name
+        found[name] = hashlib.sha256(text).hexdigest()
+        package = _package(path)
+        for module in imports(text, path, package):
+            if module.split(".")[0] in PACKAGES:
+                waiting += _own_files(module)
+            elif not own:
+                waiting += _foreign(module, found)
+        if not own and package:
+            found |= _whole(path.parents[package.count(".")], package.split(".")[0])
+    return dict(sorted(found.items()))
 
 
-_BENCH = Path(__file__).parents[1]
-SHARED_CODE = (
-    _ZOO / "resample.py",
-    _ZOO / "ensemble.py",
-    _BENCH / "images.py",
-    _BENCH / "evaluate.py",
-    _BENCH / "inference.py",
-    _BENCH / "network.py",
-    _BENCH / "tiles.py",
-    _BENCH / "machine.py",
-    _BENCH / "graph" / "trace.py",
-    _BENCH / "graph" / "field.py",
-    _BENCH / "measure.py",
-)
-"""Code that may change any number: after an edit, every result is measured again."""
-COST_CODE = (
-    _BENCH / "graph" / "counting.py",
-    _BENCH / "graph" / "growth.py",
-    _BENCH / "timing" / "clock.py",
-    _BENCH / "timing" / "roofline.py",
-    _BENCH / "costs" / "__init__.py",
-)
-"""Code that several costs share: after an edit, every cost is measured again."""
+def files_of(method: Method) -> tuple[Path, ...]:
+    """The file that defines a method, and the files that define its functions.
+
+    A function may come from another file: the wrapper of a self-ensemble does.
+    """
+    files = [method.source] if method.source.is_file() else []
+    for function in (method.build, method.convert, method.wrap):
+        found = inspect.getsourcefile(inspect.unwrap(function)) if function else None
+        # Anything callable may be given, for example a class's instance, which has no file.
+        files += [Path(found)] if found and Path(found).is_file() else []
+    return tuple(dict.fromkeys(path.resolve() for path in files))
 
 
-@lru_cache
-def method_code(source: Path) -> str:
-    """SHA-256, in hex, of a method's file and of the files of `zoo` imported from there."""
-    return hash_of(tuple(code_of(source)))
+def is_own(path: Path) -> bool:
+    """Whether a file belongs to this project's packages."""
+    return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in PACKAGES
 
 
-@lru_cache
-def hash_of(paths: tuple[Path, ...]) -> str:
-    """SHA-256, in hex, of the bytes of several files, in this order."""
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; give a file that exists") from None
+
+
+def imports(text: bytes, path: Path, package: str = "") -> Iterator[str]:
+    """Absolute names of all modules that a file's text imports, anywhere in it.
+
+    Imports for type checking alone are left out, because they do not run.
+
+    Args:
+        text: the file's bytes.
+        path: the file, for the message.
+        package: the file's package, for relative imports.
+
+    Raises:
+        InputError: the text is no Python.
+    """
+    try:
+        yield from _imports(text, package)
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{path} is not Python: {error}; fix the file") from error
+
+
+@lru_cache(maxsize=1024)
+def _imports(text: bytes, package: str) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    waiting: list[ast.AST] = [ast.parse(text)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= dict.fromkeys(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = package.split(".")
+                base = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [base])])
+            # `from zoo import patches` names a file, as `import zoo.patches` does.
+            found |= dict.fromkeys([base, *(f"{base}.{alias.name}" for alias in node.names)])
+        waiting += ast.iter_child_nodes(node)
+    return tuple(found)
+
+
+def _own_files(module: str) -> list[Path]:
+    """The files of this project that run if a module is imported; packages before modules."""
+    parts, found = module.split("."), []
+    for length in range(1, len(parts) + 1):
+        place = ROOT.joinpath(*parts[:length])
+        found += [path for path in (place / "__init__.py", place.with_suffix(".py"))
+                  if path.is_file()]  # fmt: skip
+    return found
+
+
+def _package(path: Path) -> str:
+    """The package that a file belongs to, as folders with an `__init__.py` say; '' for none."""
+    parts: list[str] = []
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts)
+
+
+def _foreign(module: str, found: dict[str, str]) -> list[Path]:
+    """Note a module from outside this project; the file to follow, if the module is a single file.
+
+    Args:
+        module: its absolute name; the standard library and `IN_EVERY_KEY` are left out.
+        found: receives a package's hash by the package's name.
+    """
+    top = module.split(".", maxsplit=1)[0]
+    if not top or top in sys.stdlib_module_names or top in IN_EVERY_KEY or top in found:
+        return []
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        found[top] = "not installed"
+        return []
+    if spec.submodule_search_locations:
+        for folder in spec.submodule_search_locations:
+            found |= _whole(Path(folder), top)
+        return []
+    return [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
+
+
+_LARGE = 64 * 2**20
+"""Bytes: a larger package counts by its distribution's version."""
+
+
+def _whole(folder: Path, name: str) -> dict[str, str]:
+    """A package by name, with the hash of all its Python files, or the version if it is large."""
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".so", ".pyd")]
+    if sum(path.stat().st_size for path in files) > _LARGE:
+        owners = importlib.metadata.packages_distributions().get(name, [])
+        return {name: " ".join(f"{each} {importlib.metadata.version(each)}" for each in owners)}
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    for path in files:
+        digest.update(f"{path.relative_to(folder)} ".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return {name: digest.hexdigest()}

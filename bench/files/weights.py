@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import zoo
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
-from bench.files.identity import code_of
+from bench.files.identity import code_of, files_of, is_own
 from bench.files.weight_file import load_strictly, read_state_dict, without_prefix
 from bench.files.whole import sha256_of, write_whole
 from bench.progress import Progress
@@ -52,6 +52,22 @@ class ResolvedWeights:
     """The card of a published file."""
     path: Path | None = None
     """The path of the user's own file."""
+
+    def read_again(self) -> ResolvedWeights:
+        """The same weights, with the hash that their file has now.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        path = fetch.local_path(self.file) if self.file is not None else self.path
+        if path is None:
+            return self
+        try:
+            found = sha256_of(path)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}; get it again") from error
+        # A card may state only the first digits.
+        return self if found.startswith(self.sha256) else replace(self, sha256=found)
 
 
 def remote(card: Weights) -> RemoteFile:
@@ -132,6 +148,22 @@ def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
             f"{method.name}: build gave a {type(module).__name__}; expected a torch.nn.Module"
         )
     return module
+
+
+def built(method: Method, scale: int) -> str:
+    """SHA-256, in hex, of what `build` puts into a module; '' for a method of this project.
+
+    All parameters and buffers count, persistent or not. The code of this project's methods decides
+    their values, and the code has a hash already; the user's own `build` may read files.
+
+    Raises:
+        InputError: `build` raises an exception, or returns no module.
+    """
+    if is_own(method.source):
+        return ""
+    module = fresh(method, scale)
+    state = dict(module.named_parameters()) | dict(module.named_buffers())
+    return _sha256_of(dict(sorted(state.items())))
 
 
 def _sha256_of(state: Mapping[str, Tensor]) -> str:
@@ -242,8 +274,7 @@ def _place_of_converted(method: Method, scale: int, path: Path, sha256: str) -> 
         method.name.replace("+", "", 1) if method.wrap else method.name,
         dict(method.settings),
         scale,
-        [sha256_of(source) for source in code_of(method.source)],
-        sha256_of(Path(__file__)),
+        code_of(Path(__file__), *files_of(replace(method, wrap=None))),
     ]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return fetch.cache_folder() / "converted" / f"{sha256[:16]}-{key[:16]}.safetensors"

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import zoo
 from bench.datasets import Dataset
-from bench.files import weights, whole
-from bench.files.identity import code_of
+from bench.files import weights
+from bench.files.identity import EXEMPT, code_of, files_of
 from bench.files.weights import ResolvedWeights, resolve
 from bench.progress import Progress
 from bench.training import degradations, losses, optimisation
@@ -25,17 +25,9 @@ from zoo.errors import InputError, unknown
 from zoo.method import Method, Recipe
 from zoo.recipe import Descent
 
-_DESCENT_PARTS = (
-    "degradations",
-    "descent",
-    "features",
-    "feed",
-    "learner",
-    "losses",
-    "optimisation",
-)
-_DESCENT = [Path(__file__).with_name(f"{part}.py") for part in _DESCENT_PARTS]
-"""Files with the code of gradient descent: a change of this code may change the learned weights."""
+_PICTURES, _DESCENT = (Path(__file__).with_name(f"{part}.py") for part in ("pictures", "descent"))
+_EXEMPT = {**EXEMPT, "bench/training/recipes.py": "its choices are facts of the training"}
+"""Files that learned weights do not depend on, or that are known by other means."""
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".mat")
 """Endings by which a file of start weights is told from a method's name."""
 
@@ -94,10 +86,10 @@ class Training:
         """The training's identity: two trainings with the same facts learn the same weights."""
         start = [f"{self.start.method.name}@{self.start.weights.label}"] if self.start else []
         learn = self.recipe.learn
-        code = code_of(self.method.source)
+        entries = [_PICTURES, *files_of(self.method)]
         choices = dict(self.recipe.settings)
         if isinstance(learn, Descent):
-            code = [*code, *_DESCENT]
+            entries.append(_DESCENT)
             choices = learn.settings() | {"precision": self.precision}
             choices["lr"] = [[dataset.name, dataset.sha256] for dataset in self.lr]
         facts: dict[str, Any] = {
@@ -109,7 +101,7 @@ class Training:
             "data": [[dataset.name, dataset.sha256] for dataset in self.data],
             "start": [*start, self.start.weights.sha256] if self.start else [],
             "seed": self.seed,
-            "code": {path.name: whole.sha256_of(path) for path in code},
+            "code": code_of(*entries, exempt=_EXEMPT),
         }
         return {key: v if isinstance(v, str) else json.dumps(v) for key, v in facts.items()}
 

@@ -7,15 +7,15 @@ import torch
 
 import zoo
 from bench.datasets import Dataset
-from bench.files import identity
 from bench.files.weights import ResolvedWeights
 from bench.plan import AccuracyRequest, Unit, accuracy_units
 from bench.protocol import load
+from zoo.method import Method
 
 METHOD = """
 from torch import nn
 from zoo.method import Method
-from zoo.helper import AMOUNT
+from helper import AMOUNT
 
 NAMES = ("mine",)
 
@@ -25,33 +25,30 @@ def method(name):
 """
 
 
+def unit(method: Method) -> Unit:
+    return Unit(
+        method=method,
+        weights=ResolvedWeights("", ""),
+        scale=2,
+        protocol=load("srcnn2014"),
+        device=torch.device("cpu"),
+        names=("parameters",),
+    )
+
+
 def test_an_edit_to_what_a_method_imports_makes_another_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity, "_ZOO", tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     source, helper, other = (tmp_path / f"{name}.py" for name in ("mine", "helper", "other"))
-    source.write_text(METHOD.replace("from zoo.helper import AMOUNT", ""))
-    method, _ = zoo.load(str(source))
-    source.write_text(METHOD)
     helper.write_text("AMOUNT = 1")
-
-    def key() -> str:
-        for cached in (identity.hash_of, identity.method_code):
-            cached.cache_clear()
-        return Unit(
-            method=method,
-            weights=ResolvedWeights("", ""),
-            scale=2,
-            protocol=load("srcnn2014"),
-            device=torch.device("cpu"),
-            names=("parameters",),
-        ).key
-
-    before = key()
+    source.write_text(METHOD)
+    method, _ = zoo.load(str(source))
+    before = unit(method).key
     other.write_text("AMOUNT = 3")
-    assert key() == before
+    assert unit(method).key == before
     helper.write_text("AMOUNT = 2")
-    assert key() != before
+    assert unit(method).key != before
 
 
 def test_units_keep_the_order_in_which_datasets_are_asked_for() -> None:

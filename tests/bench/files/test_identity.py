@@ -2,93 +2,112 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterable
+import importlib.util
+import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import zoo
 from bench import costs, metrics
-from bench.files.identity import COST_CODE, SHARED_CODE
-
-ROOT = Path(__file__).parents[3]
-EXEMPT = {
-    "bench/datasets/__init__.py": "a data set is known by the hashes of its images",
-    "bench/files/annotated_csv.py": "reads manifests, whose images are known by their hashes",
-    "bench/files/fetch.py": "downloads are known by their hashes",
-    "bench/files/identity.py": "makes the key",
-    "bench/files/matlab.py": "reads weights, which are known by their hashes",
-    "bench/files/registry.py": "finds the files of metrics and costs, which are in the key",
-    "bench/files/weight_file.py": "reads weights, which are known by their hashes",
-    "bench/files/weights.py": "reads weights, which are known by their hashes",
-    "bench/files/whole.py": "hashes and writes",
-    "bench/hints/output.py": "remarks on numbers, makes none",
-    "bench/metrics/__init__.py": "finds metrics, whose files are in the key",
-    "bench/plan.py": "makes the key",
-    "bench/progress.py": "tells people",
-    "bench/protocol.py": "a protocol is known by the hash of its rules",
-    "bench/result.py": "holds numbers, makes none",
-    "zoo/__init__.py": "finds methods, whose files are in the key",
-    "zoo/errors.py": "errors",
-    "zoo/method.py": "what a method fills in",
-    "zoo/recipe.py": "what a recipe fills in",
-}
-"""Code that a number does not depend on, or that is known by other means."""
-
-
-def _file(module: str) -> Path | None:
-    place = ROOT.joinpath(*module.split("."))
-    for path in (place.with_suffix(".py"), place / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-def _reached(sources: Iterable[Path]) -> set[str]:
-    """Every file of ours that these import, directly or through others, and themselves."""
-    found: set[Path] = set()
-    waiting = list(sources)
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        found.add(path)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        if len(tree.body) <= 1:  # a package's docstring
-            found.discard(path)
-        for node in ast.walk(tree):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [str(node.module), *(f"{node.module}.{a.name}" for a in node.names)]
-            waiting += [inner for name in names if (inner := _file(name)) is not None]
-    ours = {path.relative_to(ROOT) for path in found}
-    return {str(path) for path in ours if path.parts[0] in ("bench", "zoo")}
-
-
-def _known(*code: tuple[Path, ...]) -> set[str]:
-    return {str(path.relative_to(ROOT)) for part in code for path in part} | EXEMPT.keys()
-
+from bench.files.identity import EXEMPT, NO_COST, ROOT, code_of, files_of
 
 MEASURE = ROOT / "bench" / "measure.py"
+OF_METRICS = {**EXEMPT, **NO_COST}
 
 
-@pytest.mark.parametrize("name", metrics.names())
-def test_all_code_behind_a_metric_is_in_its_key(name: str) -> None:
-    own = metrics.FOLDER / f"{name}.py"
-    behind_costs = _known(COST_CODE)  # a metric's unit runs none of it
-    assert _reached([MEASURE, own]) - behind_costs <= _known(SHARED_CODE, (own,))
+def of(spec: str, *entries: Path, exempt: dict[str, str] | None = None) -> dict[str, str]:
+    method, _ = zoo.load(spec)
+    return code_of(MEASURE, *entries, *files_of(method), exempt=exempt or EXEMPT)
 
 
-@pytest.mark.parametrize("name", costs.names())
-def test_all_code_behind_a_cost_is_in_its_key(name: str) -> None:
-    own = costs.FOLDER / f"{name}.py"
-    assert _reached([MEASURE, own]) <= _known(SHARED_CODE, COST_CODE, (own,))
+BEHIND_PSNR = {
+    "bench/__init__.py",
+    "bench/evaluate.py",
+    "bench/files/__init__.py",
+    "bench/files/matlab.py",
+    "bench/files/weight_file.py",
+    "bench/files/weights.py",
+    "bench/graph/__init__.py",
+    "bench/graph/counting.py",
+    "bench/graph/field.py",
+    "bench/graph/trace.py",
+    "bench/hints/__init__.py",
+    "bench/images.py",
+    "bench/inference.py",
+    "bench/machine.py",
+    "bench/measure.py",
+    "bench/metrics/psnr.py",
+    "bench/network.py",
+    "bench/protocol.py",
+    "bench/tiles.py",
+    "zoo/method.py",
+    "zoo/resample.py",
+    "zoo/vdsr.py",
+}
 
 
-def test_the_key_names_no_code_that_nothing_runs() -> None:
-    own = [costs.FOLDER / f"{name}.py" for name in costs.names()]
-    named = {str(path.relative_to(ROOT)) for path in SHARED_CODE + COST_CODE}
-    assert named <= _reached([MEASURE, *own])
-    assert not named & EXEMPT.keys()
+def test_the_code_behind_a_metric_is_found_by_following_imports() -> None:
+    found = of("vdsr", metrics.FOLDER / "psnr.py", exempt=OF_METRICS)
+    assert found.keys() == BEHIND_PSNR
+
+
+def test_the_code_behind_a_cost_has_the_size_for_which_costs_are_stated() -> None:
+    found = of("vdsr", costs.FOLDER / "seconds.py")
+    assert found.keys() - BEHIND_PSNR == {
+        "bench/costs/__init__.py",
+        "bench/costs/seconds.py",
+        "bench/graph/growth.py",
+        "bench/timing/__init__.py",
+        "bench/timing/clock.py",
+        "bench/timing/roofline.py",
+    }
+
+
+def test_a_self_ensemble_has_the_code_of_its_wrapper() -> None:
+    assert "zoo/ensemble.py" in of("vdsr+", exempt=OF_METRICS)
+    assert "zoo/ensemble.py" not in of("vdsr", exempt=OF_METRICS)
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module `identity`, with a copy of the project as the project's folder."""
+    for package in ("zoo", "bench"):
+        large = shutil.ignore_patterns("*.safetensors", "__pycache__")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=large)
+    place = ROOT / "bench" / "files" / "identity.py"
+    spec = importlib.util.spec_from_file_location("copied_identity", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "copied_identity", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    return module
+
+
+@pytest.mark.parametrize("kind", ["metric", "cost"])
+def test_an_edit_of_any_file_behind_a_number_changes_its_code(
+    copied: ModuleType, kind: str
+) -> None:
+    root = copied.ROOT
+    own = "bench/metrics/ssim.py" if kind == "metric" else "bench/costs/seconds.py"
+    exempt = OF_METRICS if kind == "metric" else EXEMPT
+    entries = [root / "bench/measure.py", root / own, root / "zoo/scsr.py"]
+    before = copied.code_of(*entries, exempt=exempt)
+    assert len(before) > 15
+    for name in before:
+        text = (root / name).read_bytes()
+        (root / name).write_bytes(text + b"\n# edited\n")
+        assert copied.code_of(*entries, exempt=exempt) != before, name
+        (root / name).write_bytes(text)
+    assert copied.code_of(*entries, exempt=exempt) == before
+
+
+@pytest.mark.parametrize("name", EXEMPT)
+def test_a_file_that_is_no_longer_exempt_counts(name: str) -> None:
+    entries = [MEASURE, *(metrics.FOLDER / f"{metric}.py" for metric in metrics.names())]
+    entries += [costs.FOLDER / f"{cost}.py" for cost in costs.names()]
+    assert name in code_of(*entries, exempt=[other for other in EXEMPT if other != name])
