@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from bench.foreign.alone import changed_by
+from bench.foreign.guard import State
 from bench.measure import measure
-from bench.plan import Unit
+from bench.plan import Unit, differences
 from bench.progress import Progress
-from bench.result import Result, doubts
+from bench.result import Failure, Result, doubts
 from bench.store import Store
+from zoo.errors import InputError, listed, one_line
+
+TRACEBACK = "SISRBENCH_TRACEBACK"
+"""Environment variable: if it is set, an exception of a method ends the command with a traceback."""
 
 
 def waiting(units: Sequence[Unit], store: Store, *, again: bool) -> list[Unit]:
@@ -22,10 +30,27 @@ def waiting(units: Sequence[Unit], store: Store, *, again: bool) -> list[Unit]:
     return [unit for unit in units if not store.has(unit.key) or (again and unit.is_timed)]
 
 
+class Ran(NamedTuple):
+    """What was done for some units."""
+
+    computed: int
+    """Units that were measured now."""
+    failures: list[Failure]
+    """Units that could not be measured."""
+
+
 def run_inline(
-    units: Sequence[Unit], store: Store, run: str, progress: Progress, *, again: bool = False
-) -> int:
-    """The number of units measured: in turn, every unit that is `waiting`.
+    units: Sequence[Unit],
+    store: Store,
+    run: str,
+    progress: Progress,
+    *,
+    again: bool = False,
+    watch: State | None = None,
+) -> Ran:
+    """Measure in turn every unit that is `waiting`, and store its Results.
+
+    A unit that fails does not keep others from being measured.
 
     Args:
         units: the units to have in the store.
@@ -33,18 +58,54 @@ def run_inline(
         run: identifier of the run, kept with each Result.
         progress: shows a line for each unit.
         again: whether times in the store are measured again, and replaced.
+        watch: the process's state before the first method was imported that is not this project's;
+            None if there is none.
 
     Raises:
-        InputError: a unit cannot be measured. The Results of earlier units stay in the store.
+        InputError: the store cannot be used. The Results of earlier units stay in the store.
     """
     measured = waiting(units, store, again=again)
+    failures = []
     with progress.work(len(measured), sum(_steps(unit) for unit in measured)):
         for unit in measured:
             with progress.piece(unit.label) as lines:
-                results = measure(unit, progress)
-                store.add(unit.key, unit.label, run, results, anew=again)
-                lines.extend(_averages(results))
-    return len(measured)
+                try:
+                    results = _measured(unit, progress, watch)
+                except InputError as error:
+                    failures.append(Failure(unit.label, str(error)))
+                    lines.append(f"not measured: {error}")
+                else:
+                    store.add(unit.key, unit.label, run, results, anew=again)
+                    lines.extend(_averages(results))
+    return Ran(len(measured) - len(failures), failures)
+
+
+def _measured(unit: Unit, progress: Progress, watch: State | None) -> list[Result]:
+    """The Results of a unit.
+
+    Raises:
+        InputError: the unit cannot be measured, or a file that the unit depends on, or the process,
+            changed while it was measured.
+    """
+    try:
+        results = measure(unit, progress)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # a method may raise anything
+        if TRACEBACK in os.environ:
+            raise
+        raise InputError(
+            f"raised {one_line(error, 160)}; set {TRACEBACK}=1 to see where"
+        ) from error
+    changed = differences(unit.facts, unit.read_again().facts)
+    if changed:
+        raise InputError(
+            f"{listed(changed)} changed while it was measured, so nothing is kept; run again"
+        )
+    changes = watch.changes() if watch is not None else []
+    if changes:
+        raise InputError(changed_by(str(unit.method.source), changes))
+    return results
 
 
 def _steps(unit: Unit) -> int:

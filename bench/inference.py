@@ -7,8 +7,11 @@ memory allows.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from zoo.errors import InputError
 
@@ -98,3 +101,33 @@ def parse_bytes(text: str) -> int:
             "TB, KiB, MiB, GiB or TiB, for example 1.5GiB"
         )
     return size
+
+
+def _precisions(*, tf32: bool) -> list[tuple[Any, str, str | bool]]:
+    """Where PyTorch keeps the precision of float32 products: holder, attribute, value to set."""
+    import torch
+
+    backends = torch.backends
+    if not hasattr(backends, "fp32_precision"):  # before PyTorch 2.9
+        return [(backends.cuda.matmul, "allow_tf32", tf32), (backends.cudnn, "allow_tf32", tf32)]
+    of_gpu = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    of_processor = (getattr(backends.mkldnn, part) for part in ("matmul", "conv", "rnn"))
+    return [
+        *((holder, "fp32_precision", "tf32" if tf32 else "ieee") for holder in of_gpu),
+        *((holder, "fp32_precision", "ieee") for holder in of_processor),
+    ]
+
+
+@contextlib.contextmanager
+def switches(inference: Inference) -> Iterator[None]:
+    """A context in which TF32 is on if the setting's precision is TF32, and off otherwise."""
+    # PyTorch switches TF32 for the whole process, so the state before is restored.
+    wanted = _precisions(tf32=inference.precision == "tf32")
+    before = [(holder, name, getattr(holder, name)) for holder, name, _ in wanted]
+    for holder, name, value in wanted:
+        setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        for holder, name, value in before:
+            setattr(holder, name, value)

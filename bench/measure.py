@@ -21,7 +21,8 @@ from bench.datasets import Dataset, ImageFile
 from bench.evaluate import evaluate, pooled
 from bench.files import weights
 from bench.hints.output import hint
-from bench.network import prepare, switches
+from bench.inference import switches
+from bench.network import prepare
 from bench.plan import Unit
 from bench.progress import Progress
 from bench.protocol import Protocol

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -41,19 +39,6 @@ def refuse_unsupported(inference: Inference, device: torch.device) -> None:
             f"tf32 is a precision of NVIDIA GPUs, not of {device.type}; give --device cuda, "
             "or another --precision"
         )
-
-
-@contextlib.contextmanager
-def switches(inference: Inference) -> Iterator[None]:
-    """A context in which TF32 is on if the setting's precision is TF32, and off otherwise."""
-    # PyTorch switches TF32 for the whole process, so the state before is restored.
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    products.allow_tf32 = convolutions.allow_tf32 = inference.precision == "tf32"
-    try:
-        yield
-    finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 class _Run(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +106,31 @@ class Unit:
 
 _MEASURE = Path(__file__).with_name("measure.py")
 """Everything that computes a number is imported from here, or is named beside it in `facts`."""
+
+
+def differences(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """What differs between the facts of two units, each in a few words.
+
+    >>> differences({"code": {"a.py": "1"}, "images": "x"}, {"code": {"a.py": "2"}, "images": "x"})
+    ['a.py']
+    """
+    found = []
+    for name in dict.fromkeys([*before, *after]):
+        one, other = before.get(name), after.get(name)
+        if one == other:
+            continue
+        if isinstance(one, dict) and isinstance(other, dict):
+            inner = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+            # A version says more than that it differs; a hash does not.
+            found += [
+                f"{key} {one.get(key, 'none')} -> {other.get(key, 'none')}"
+                if name == "libraries"
+                else key
+                for key in inner
+            ]
+        else:
+            found.append(name)
+    return found
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Progress:
     """Progress of the work on standard error: a bar, and a line for each finished piece."""
 
     def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
         self._bars = _bars(self._console)
         self._task = self._bars.add_task("", total=0)

@@ -68,6 +68,14 @@ class Result:
     note: str = ""
 
 
+class Failure(NamedTuple):
+    """Something that was asked for and could not be measured."""
+
+    subject: str
+    """The method or the unit."""
+    reason: str
+
+
 class Cell(NamedTuple):
     """The place of a value in a table of results: every column that says what was measured."""
 

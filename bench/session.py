@@ -37,11 +37,14 @@ from bench.evaluate import super_resolve
 from bench.experiments import Experiment
 from bench.files import weights
 from bench.files.whole import write_whole
-from bench.inference import DEFAULT, Inference
+from bench.foreign.alone import Answer, Request, answer, ask, received
+from bench.foreign.guard import State
+from bench.inference import DEFAULT, Inference, switches
 from bench.plan import AccuracyRequest, CostRequest, Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
-from bench.result import Quantity, Result, cell, to_csv
+from bench.published import Claim
+from bench.result import Failure, Quantity, Result, WeightsName, cell, to_csv
 from bench.store import Store
 from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance
@@ -66,7 +69,12 @@ class Outcome:
     """Columns `bench.result.VERDICT_COLUMNS`; without rows unless claims were compared."""
     runs: pd.DataFrame
     trainings: pd.DataFrame
+    trained: tuple[WeightsName, ...] = ()
+    """Names of the weights in `trainings`."""
+    keys: tuple[str, ...] = ()
+    """Keys of the units whose Results these are."""
     units: int = 0
+    """Units that were requested."""
     computed: int = 0
     """Units that were measured now, because the store did not have the Results."""
     substituted: bool = False
@@ -74,6 +82,8 @@ class Outcome:
     trials: tuple[Trial, ...] = ()
     elsewhere: int = 0
     """Results in the store of cells that were not requested; the page and the CSV lack them."""
+    failures: tuple[Failure, ...] = ()
+    """What was requested and could not be measured."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -94,6 +104,7 @@ class Outcome:
             self.trainings,
             quantities(),
             self.elsewhere,
+            self.failures,
         )
         places = out / "index.html", out / "results.csv"
         write_whole(dict(zip(places, (html, to_csv(self.results)), strict=True)))
@@ -153,6 +164,9 @@ class Session:
     """Whether times that are in the store are measured again."""
     inference: Inference = DEFAULT
     progress: Progress = field(default_factory=Progress)
+    watch: State | None = None
+    """In a process of its own for a method that is not this project's: the process's state before
+    the method was imported. Otherwise None, and such methods get processes of their own."""
 
     def __enter__(self) -> Self:
         if not isinstance(self.inference, Inference):
@@ -216,11 +230,12 @@ class Session:
             FetchError: a file cannot be downloaded.
         """
         rules = protocols.named(protocol)
-        loaded = [zoo.load(spec) for spec in dict.fromkeys(specs)]
+        specs, names = list(dict.fromkeys(specs)), list(dict.fromkeys(sets))
+        own = [spec for spec in specs if self._is_own(spec)]
+        loaded = [zoo.load(spec) for spec in own]
         wanted = sorted(set(metric_names)) or metrics.default_names()
         for name in wanted:
             metrics.load(name)
-        names = list(dict.fromkeys(sets))
         for name in names:
             datasets.require(name)
         scales = scales or SCALES
@@ -243,7 +258,11 @@ class Session:
             weights.download(unit.method, unit.weights, self.progress)
         # The page shows the costs beside the quality, so the costs are measured too.
         units += plan.cost_units(plan.costs_of(units, timed=timed), self.timing)
-        return self._run("sisrbench: " + ", ".join(images_of), units)
+        title = "sisrbench: " + ", ".join(images_of)
+        return self._run(title, units, [
+            self._request(spec, "measure", (names, scales, rules, wanted), timed=timed)
+            for spec in specs if spec not in own
+        ])  # fmt: skip
 
     def cost(
         self,
@@ -267,8 +286,10 @@ class Session:
                 used.
         """
         rules = protocols.named(protocol)
+        specs = list(dict.fromkeys(specs))
+        own = [spec for spec in specs if self._is_own(spec)]
         requests = []
-        for method, tag in map(zoo.load, dict.fromkeys(specs)):
+        for method, tag in map(zoo.load, own):
             usual = [scale for scale in SCALES if scale in (method.scales or SCALES)]
             for scale in scales or usual or method.scales:
                 needs_weights = method.varies and timed
@@ -279,7 +300,11 @@ class Session:
                 requests.append(
                     CostRequest(method, scale, rules, self.device, self.inference, timed, resolved)
                 )
-        return self._run("sisrbench: costs", plan.cost_units(requests, self.timing))
+        units = plan.cost_units(requests, self.timing)
+        return self._run("sisrbench: costs", units, [
+            self._request(spec, "cost", (scales, rules), timed=timed)
+            for spec in specs if spec not in own
+        ])  # fmt: skip
 
     def reproduce(
         self,
@@ -340,7 +365,10 @@ class Session:
         outcome = self._run("sisrbench: " + ", ".join(names), units)
         judged = [
             verdicts.all_tables(
-                tables, outcome.results, reproduction.why_not, reproduction.substitutes
+                tables,
+                outcome.results,
+                lambda claim: _failure_of(claim, outcome.failures) or reproduction.why_not(claim),
+                reproduction.substitutes,
             )
         ]
         trials = []
@@ -365,16 +393,40 @@ class Session:
             substituted=bool(reproduction.substitutes),
             trials=tuple(trials),
             elsewhere=outcome.elsewhere,
+            failures=outcome.failures,
         )
 
-    def _run(self, title: str, units: Sequence[Unit]) -> Outcome:
+    def _is_own(self, spec: str) -> bool:
+        """Whether this process measures a method: all of this project's, or its only method."""
+        return self.watch is not None or not zoo.is_foreign(spec)
+
+    def _request(
+        self, spec: str, call: str, arguments: tuple[object, ...], *, timed: bool
+    ) -> Request:
+        """A request to a process of its own, for a method that is not this project's."""
+        fields = ("out", "command", "device_name", "threads", "timing", "again", "inference")
+        return Request(
+            spec=spec,
+            call=call,
+            arguments=arguments,
+            options={"timed": timed},
+            session={name: getattr(self, name) for name in fields},
+            quiet=self.progress.quiet,
+        )
+
+    def _run(self, title: str, units: Sequence[Unit], requests: Sequence[Request] = ()) -> Outcome:
         """The Results of all units; units that are not in the store are measured first.
 
+        Args:
+            title: the page's heading.
+            units: measured in this process.
+            requests: measured in a process each.
+
         Raises:
-            InputError: a unit cannot be measured, no time is asked for that could be measured
+            InputError: nothing could be measured, no time is asked for that could be measured
                 again, or the store cannot be used.
         """
-        if self.again and not any(unit.is_timed for unit in units):
+        if self.again and not (requests or any(unit.is_timed for unit in units)):
             raise InputError(
                 "--again measures times again, but no time is asked for; ask for times (`run "
                 "--time`, `reproduce --time`, `cost`), or leave out --again"
@@ -388,12 +440,21 @@ class Session:
                 found.begin(run_id, facts, self.command)
             learned = provenance.of_units(units)
             found.note(learned)
-            computed = run_inline(units, found, run_id, self.progress, again=self.again)
-            found.renew(unit.key for unit in units)
-            results = found.results(unit.key for unit in units)
+            ran = run_inline(
+                units, found, run_id, self.progress, again=self.again, watch=self.watch
+            )
+            answers = [ask(request) for request in requests]
+            keys = [unit.key for unit in units if found.has(unit.key)]
+            keys += [key for answer in answers for key in answer.keys]
+            failures = [*ran.failures, *(each for answer in answers for each in answer.failures)]
+            if failures and not keys:
+                raise InputError(failures[0].reason)
+            found.renew(keys)
+            results = found.results(keys)
             requested = {cell(result) for result in results}
             elsewhere = sum(cell(result) not in requested for result in found.newest())
-            runs, trainings = found.runs(), found.trainings(learned)
+            trained = [*learned, *(name for answer in answers for name in answer.trained)]
+            runs, trainings = found.runs(), found.trainings(trained)
         finally:
             found.close()
         return Outcome(
@@ -402,10 +463,54 @@ class Session:
             verdicts=verdicts.frame([]),
             runs=runs[runs["run"].isin({result.run for result in results})],
             trainings=trainings,
-            units=len(units),
-            computed=computed,
+            trained=tuple(trained),
+            keys=tuple(keys),
+            units=len(keys) + len(failures),
+            computed=ran.computed + sum(answer.computed for answer in answers),
             elsewhere=elsewhere,
+            failures=tuple(failures),
         )
+
+
+def _failure_of(claim: Claim, failures: Sequence[Failure]) -> str:
+    """Why the unit that a claim on a dataset needs could not be measured; '' if it could."""
+    place = f"x{claim.result.scale} {claim.result.dataset}"
+    for failure in failures if claim.result.dataset else ():
+        method, _, rest = failure.subject.partition(" ")
+        if method.partition("@")[0] in claim.methods and rest.startswith(place):
+            return failure.reason
+    return ""
+
+
+def serve(folder: str) -> None:
+    """Measure what the request in a folder asks for, and leave the answer there.
+
+    The process that runs this function was started for a method that is not this project's.
+    """
+    request = received(folder)
+    for name in metrics.names():
+        metrics.load(name)
+    for name in costs.names():
+        costs.load(name)
+    # Every module that computes a number is imported before the method, and watched.
+    watch, progress = State.now(), Progress(quiet=request.quiet)
+    try:
+        with Session(**request.session, progress=progress, watch=watch) as session:
+            outcome = getattr(session, request.call)(
+                [request.spec], *request.arguments, **request.options
+            )
+    except InputError as error:
+        answer(folder, Answer(failures=(Failure(request.spec, str(error)),)))
+        return
+    answer(
+        folder,
+        Answer(
+            keys=outcome.keys,
+            computed=outcome.computed,
+            failures=outcome.failures,
+            trained=outcome.trained,
+        ),
+    )
 
 
 OWN_PICTURES = "rcan2018"
@@ -453,7 +558,7 @@ class Upscaler:
             InputError: the method cannot enlarge the image.
         """
         size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
-        with torch.no_grad(), network.switches(self._inference):
+        with torch.no_grad(), switches(self._inference):
             sr = super_resolve(lr.to(self.device), size, self.method, self._module, self._rules)
         return round_half_up(sr)
 

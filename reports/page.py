@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
-from bench.result import Quantity
+from bench.result import Failure, Quantity
 from reports.tables import Tables, clean
 from reports.template import fill
 
@@ -43,6 +43,7 @@ def render(
     trainings: pd.DataFrame,
     known: Mapping[str, Quantity],
     elsewhere: int = 0,
+    failures: Sequence[Failure] = (),
 ) -> str:
     """The page as HTML that loads no other file. The same tables give the same bytes.
 
@@ -56,6 +57,7 @@ def render(
         trainings: columns `bench.result.TRAINING_COLUMNS`.
         known: quantities by name.
         elsewhere: number of results in the store that are not among `results`.
+        failures: what was asked for and could not be measured.
 
     Raises:
         ValueError: a table has rows but lacks a column.
@@ -63,7 +65,7 @@ def render(
     tables = clean(results, verdicts, runs, trainings, known, elsewhere)
     made = [_section(name, tables) for name in names()]
     shown = sorted((s for s in made if s.html or s.error), key=lambda s: (s.order, s.name))
-    return fill("page", title=title, sections=shown)
+    return fill("page", title=title, sections=shown, failures=failures)
 
 
 def names() -> list[str]:

@@ -481,5 +481,12 @@ def _session(
 
 
 def _results(outcome: Outcome) -> Table:
-    """The results of a session, as a table for notebooks."""
+    """The results of a session, as a table for notebooks.
+
+    Raises:
+        InputError: something that was asked for could not be measured.
+    """
+    if outcome.failures:
+        failed = "; ".join(f"{subject}: {reason}" for subject, reason in outcome.failures)
+        raise InputError(f"not measured: {failed}")
     return table_of(outcome.table, sessions.quantities())

@@ -40,6 +40,7 @@ ORDER = (
     "bench.plan",
     "bench.measure",
     "bench.store",
+    "bench.foreign",
     "bench.engine",
     "bench.training",
     "bench.claims",

@@ -144,6 +144,16 @@ def require(spec: str) -> None:
         raise unknown("method", base, known)
 
 
+def is_foreign(spec: str) -> bool:
+    """Whether the method is not this project's: a file of the user's own, or an installed module.
+
+    Raises:
+        InputError: settings that are not KEY=VALUE.
+    """
+    base = _base(split(spec)[0], names())
+    return _is_file(base) or base not in _files()
+
+
 def _base(name: str, known: list[str]) -> str:
     """The name without the `+` of a self-ensemble; unchanged without a `+`."""
     # A plug-in's own name may end in '+', so known names are left whole.
@@ -197,7 +207,7 @@ def _find(name: str, known: list[str]) -> Method:
 def _import(module: str, path: Path) -> ModuleType:
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path} does not import: {one_line(error)}; fix the file") from error
 
 
@@ -225,7 +235,7 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[spec.name] = module  # a dataclass looks its own module up while it is defined
     try:
         loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise InputError(f"{path} does not import: {one_line(error)}; fix the file") from error
     return module
@@ -239,7 +249,7 @@ def _card(module: ModuleType, name: str, path: Path) -> Method:
         raise InputError(f"{path} has no function method(name); see CONTRIBUTING.md, 'A method'")
     try:
         card = function(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{path}: method({name!r}) raised {one_line(error)}; fix the function"
         ) from error

@@ -98,7 +98,7 @@ def run(
     tables.print_averages(outcome.results)
     tables.print_places(places)
     _tell_elsewhere(outcome, session.out)
-    return 0
+    return _tell_failures(outcome)
 
 
 @click.command()
@@ -168,6 +168,8 @@ def reproduce(
     shown.print_verdicts(outcome.verdicts, told=told)
     shown.print_places(places)
     _tell_elsewhere(outcome, session.out)
+    if _tell_failures(outcome):
+        return 1
     if strict and not outcome.verdicts["verdict"].isin(("reproduced", "deviates")).any():
         click.echo("--strict: no claim could be judged; the verdicts say why.", err=True)
         return 1
@@ -206,7 +208,7 @@ def cost(
     tables.print_costs(outcome.results)
     tables.print_places(places)
     _tell_elsewhere(outcome, session.out)
-    return 0
+    return _tell_failures(outcome)
 
 
 def _tell_computed(outcome: Outcome) -> None:
@@ -225,3 +227,10 @@ def _tell_elsewhere(outcome: Outcome, out: Path) -> None:
         click.echo(
             f"other results in the store: {outcome.elsewhere}; `{report}` shows all", err=True
         )
+
+
+def _tell_failures(outcome: Outcome) -> int:
+    """Print what could not be measured; 1 as exit status if there is anything, else 0."""
+    for subject, reason in outcome.failures:
+        click.echo(f"not measured: {subject}: {reason}", err=True)
+    return int(bool(outcome.failures))

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bench.cli import options
-from bench.inference import TRAINING_PRECISIONS, Inference
+from bench.inference import TRAINING_PRECISIONS, Inference, switches
 from bench.protocol import SEED
 from zoo.errors import InputError
 
@@ -240,7 +240,7 @@ def train(
         validation=validation,
         processes=group,
     )
-    with network.switches(inference):
+    with switches(inference):
         outcome = training_session.train(training, run_options)
     if not group.is_first:  # a single process reports
         return 0

@@ -10,11 +10,11 @@ import ast
 import hashlib
 import importlib.metadata
 import importlib.util
-import inspect
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import zoo
 from zoo.errors import InputError
@@ -91,12 +91,14 @@ def files_of(method: Method) -> tuple[Path, ...]:
 
     A function may come from another file: the wrapper of a self-ensemble does.
     """
-    files = [method.source] if method.source.is_file() else []
+    files = [method.source]
     for function in (method.build, method.convert, method.wrap):
-        found = inspect.getsourcefile(inspect.unwrap(function)) if function else None
-        # Anything callable may be given, for example a class's instance, which has no file.
-        files += [Path(found)] if found and Path(found).is_file() else []
-    return tuple(dict.fromkeys(path.resolve() for path in files))
+        inner: Any = function
+        while isinstance(inner, partial):
+            inner = inner.func
+        module = sys.modules.get(getattr(inner, "__module__", ""))
+        files.append(Path(getattr(module, "__file__", None) or ""))
+    return tuple(dict.fromkeys(path.resolve() for path in files if path.is_file()))
 
 
 def is_own(path: Path) -> bool:

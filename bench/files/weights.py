@@ -139,7 +139,7 @@ def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
             module = method.build(scale, method.settings)
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{method.name}: build raised {one_line(error, 160)}; fix the method"
         ) from error

@@ -21,7 +21,6 @@ channel is normalised by ImageNet's mean and deviation. Luma becomes three equal
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from torch.nn.functional import adaptive_avg_pool2d, conv2d, interpolate, max_po
 
 from bench.files import fetch, weight_file
 from bench.files.fetch import RemoteFile
+from bench.inference import DEFAULT, switches
 from bench.protocol import Protocol
 from zoo.errors import InputError, unknown
 
@@ -105,7 +105,7 @@ def cosine(a: Tensor, b: Tensor) -> float:
 def features(image: Tensor, layers: Layers) -> Tensor:
     """AlexNet's features (9216,), float32, of a prepared image (3, H, W)."""
     x = image[None]
-    with torch.no_grad(), _exact(image.device):
+    with torch.no_grad(), switches(DEFAULT):  # whatever the measured method may use
         for (name, (_, stride, padding)), (weight, bias) in zip(
             _CONVOLUTIONS.items(), layers, strict=True
         ):
@@ -113,14 +113,6 @@ def features(image: Tensor, layers: Layers) -> Tensor:
             if name in _POOLED:
                 x = max_pool2d(x, 3, 2)
         return adaptive_avg_pool2d(x, (6, 6)).flatten()
-
-
-def _exact(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """While open, convolutions on a GPU avoid TF32, whatever the measured method may use."""
-    if device.type != "cuda":
-        return contextlib.nullcontext()
-    # Only cuDNN's switch matters, because the features need no matrix product.
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def prepared(image: Tensor, protocol: Protocol) -> Tensor:

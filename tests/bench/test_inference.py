@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import zoo
 from bench import datasets, images, measure, plan, protocol
 from bench.files import weights
-from bench.inference import DEFAULT, Inference
-from bench.network import layout, prepare, refuse_unsupported, switches
+from bench.inference import DEFAULT, Inference, switches
+from bench.network import layout, prepare, refuse_unsupported
 from bench.progress import Progress
 from zoo.errors import InputError
 
@@ -113,16 +113,27 @@ def test_tf32_is_refused_where_there_is_none() -> None:
 
 
 def test_tf32_is_on_only_while_it_is_asked_for() -> None:
-    def states() -> tuple[bool, bool]:
-        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    def states() -> tuple[str, ...]:
+        backends = torch.backends
+        of_gpu = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+        of_processor = (backends.mkldnn.matmul, backends.mkldnn.conv)
+        return tuple(each.fp32_precision for each in (*of_gpu, *of_processor))
 
     before = states()
     with switches(Inference(precision="tf32")):
-        assert states() == (True, True)
+        assert states() == ("tf32",) * 3 + ("ieee",) * 2
         with switches(DEFAULT):
-            assert states() == (False, False)
-        assert states() == (True, True)
+            assert states() == ("ieee",) * 5
+        assert states() == ("tf32",) * 3 + ("ieee",) * 2
     assert states() == before
+
+
+def test_a_precision_set_for_all_does_not_reach_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    for part in ("matmul", "conv", "rnn"):
+        monkeypatch.setattr(getattr(torch.backends.mkldnn, part), "fp32_precision", "bf16")
+    with switches(DEFAULT):
+        assert torch.backends.mkldnn.conv.fp32_precision == "ieee"
+    assert torch.backends.mkldnn.conv.fp32_precision == "bf16"
 
 
 @pytest.fixture

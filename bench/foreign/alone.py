@@ -1,0 +1,123 @@
+"""A request to a process of its own, which measures a method that is not this project's.
+
+A method may change the process that it runs in, or end it. In a process of its own, started fresh,
+it can do neither to other methods. Results travel through the store.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.result import Failure, WeightsName
+from zoo.errors import listed
+
+_CODE = "import sys; from bench.session import serve; serve(sys.argv[1])"
+_REQUEST, _ANSWER = "request", "answer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to measure: a call of a session with one method."""
+
+    spec: str
+    """The method, `NAME[:KEY=VALUE,...][@WEIGHTS]` or the path of a file."""
+    call: str
+    """Name of the session's function: `measure` or `cost`."""
+    arguments: tuple[Any, ...]
+    """The function's arguments after the methods."""
+    options: Mapping[str, Any]
+    """The function's keyword arguments."""
+    session: Mapping[str, Any]
+    """The session's fields."""
+    quiet: bool
+    """Whether no progress is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What was measured."""
+
+    keys: tuple[str, ...] = ()
+    """Keys of the units, whose Results are in the store."""
+    computed: int = 0
+    """Units that were measured now."""
+    failures: tuple[Failure, ...] = ()
+    trained: tuple[WeightsName, ...] = ()
+    """The weights that were measured and trained here."""
+
+
+def ask(request: Request) -> Answer:
+    """The answer of a fresh process; a process that ends without one is a failure of the method."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        (place / _REQUEST).write_bytes(pickle.dumps(request))
+        status = _run(place)
+        answered = place / _ANSWER
+        if answered.is_file():
+            answer = pickle.loads(answered.read_bytes())  # noqa: S301  (our own file)
+            assert isinstance(answer, Answer)
+            return answer
+    said = (
+        f"its process ended with status {status}" if status >= 0 else f"signal {-status} ended it"
+    )
+    return Answer(failures=(Failure(request.spec, f"{said}; fix the method"),))
+
+
+def received(folder: str) -> Request:
+    """The request in a folder; called by the fresh process."""
+    request = pickle.loads((Path(folder) / _REQUEST).read_bytes())  # noqa: S301  (our own file)
+    assert isinstance(request, Request)
+    return request
+
+
+def answer(folder: str, given: Answer) -> None:
+    """Leave the answer in the request's folder."""
+    place = Path(folder) / _ANSWER
+    unfinished = place.with_suffix(".part")
+    unfinished.write_bytes(pickle.dumps(given))
+    unfinished.replace(place)
+
+
+def _run(folder: Path) -> int:
+    """The exit status of the fresh process; negative for a signal.
+
+    What the process prints goes to standard error, because standard output is for tables.
+    """
+    command = [sys.executable, "-c", _CODE, str(folder)]
+    # The user's modules are found where this process finds them.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    if sys.stderr.isatty():
+        return subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
+        ).returncode
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+        return process.wait()
+
+
+def changed_by(spec: str, changes: list[str]) -> str:
+    """The reason why a number is not kept: what a method has changed in its process."""
+    return (
+        f"{spec} changes {listed(changes)} for the whole process, so its numbers are not kept; "
+        "compute without changing settings or functions of others"
+    )
