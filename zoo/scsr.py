@@ -59,6 +59,8 @@ _CHUNK = 2048
 _BLUR = 2
 """Reach of the filter of back-projection, in HR pixels."""
 _TIP = "Yang et al., Image Super-Resolution via Sparse Representation, TIP 2010"
+_ABOVE = {2: (0.13, 35.78), 3: (0.18, 31.34), 4: (0.18, 29.07)}
+"""Set5 by scale: dB above the literature under `selfexsr2015`, and the literature's PSNR."""
 
 
 def back_project(sr: Tensor, lr: Tensor, iterations: int) -> Tensor:
@@ -267,7 +269,9 @@ def method(name: str) -> Method:
                 sha256="839423ddc66435d125f3703225bba84dbd3e76194d247a32e411b28b1d28b709",
                 licence="not stated",
                 citation=f"R. Xu, ruomengxu/Image_Resolution, 2016, by the programs of {_TIP}",
+                remark=f"the dictionary is not the authors', {above} dB above the literature's "
+                f"{printed} dB on Set5 x{scale}",
             )
-            for scale in (2, 3, 4)
+            for scale, (above, printed) in _ABOVE.items()
         ),
     )
