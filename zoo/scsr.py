@@ -14,13 +14,12 @@ computes SR as the authors' program of 2010 (`Demo_SR.m`) does:
 
 The program of 2009, `sc`, has other patches and ends without back-projection. The tables of 2013
 and 2014 (Timofte et al., Dong et al.) print that program, at x3. Later tables print 35.78, 31.34
-and 29.07 dB on Set5 at x2, x3 and x4. This file gives 35.90, 31.52 and 29.25 dB under
+and 29.07 dB on Set5 at x2, x3 and x4. This file gives 35.91, 31.52 and 29.25 dB under
 `selfexsr2015`, by another dictionary of the same size, trained for x2 and used at all scales. `sc`
-gives 34.22, 31.45 and 29.12 dB. (Measured while that protocol took LR's luma through 8 bits before
-interpolating it; baby x2 has gained 0.02 dB since.)
+gives 34.23, 31.45 and 29.12 dB.
 
-Two roundings are left out: the program reads 8-bit LR, and rounds SR to 8 bits before
-back-projection. Together they lower PSNR on Set5 x2 by 0.02 dB.
+Two roundings are left out: the program interpolates LR in 8 bits, and rounds SR to 8 bits before
+back-projection. The second lowers PSNR on Set5 x2 by 0.018 dB, both together by 0.025 dB.
 """
 
 from __future__ import annotations
