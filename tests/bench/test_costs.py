@@ -32,6 +32,7 @@ from bench.graph.roofline import Ceilings
 from bench.graph.trace import Graph, bytes_per_pixel, trace, trace_method
 from bench.inference import Inference
 from bench.protocol import load
+from zoo import anchored, scsr, sparse_coding
 from zoo.anchored import OrthogonalMatchingPursuit, Regression
 from zoo.ensemble import SelfEnsemble
 from zoo.errors import InputError
@@ -65,9 +66,15 @@ def of(method: Method, module: nn.Module, scale: int, repetitions: int = 3) -> S
 
 
 def counted(spec: str, scale: int) -> dict[str, float]:
-    """Counts held to a smaller size than LR of 1280x720: lists of patches take long to trace."""
+    """Counts held to a smaller size than LR of 1280x720: lists of patches take long to trace.
+
+    All patches are one chunk, because each chunk is traced again;
+    `test_a_count_does_not_depend_on_the_chunks_of_patches` holds counts to many chunks.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subject, "lr_720p", (40, 280))
+        for file in (anchored, scsr, sparse_coding):
+            patch.setattr(file, "_CHUNK", 10**9)
         found = multiplies.measure(subject(spec, scale))
     return {name: cost.value for name, cost in found.items()}
 
@@ -112,6 +119,23 @@ def test_what_a_pixel_takes_is_what_a_patch_takes(name: str) -> None:
     graph = trace_method(given.method, given.module, 2, (60, 70))
     taken = sum(map(counting.products, graph.operators))
     assert taken / (56 * 66) == given.method.multiplies(2, given.method.settings)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "name", ["gr", "anr", "a-plus", "k-svd", "ne-lle", "ne-nnls", "sc", "scsr"]
+)
+def test_a_count_does_not_depend_on_the_chunks_of_patches(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, found = subject(name, 2), []
+    for chunk in (100, 10**9):  # ne-nnls codes four times as many at once
+        for file in (anchored, scsr, sparse_coding):
+            monkeypatch.setattr(file, "_CHUNK", chunk)
+        graph = trace_method(given.method, given.module, 2, (22, 31))
+        counts = (counting.products, counting.elementwise, additions.additions)
+        found.append([sum(map(count, graph.operators)) for count in counts])
+    assert found[0] == found[1]
+    assert found[0][0] > 0
 
 
 @pytest.mark.parametrize(
