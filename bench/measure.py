@@ -59,7 +59,8 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
     """Results of each metric: a value for each image, then the average over the dataset.
 
     Images come in the order of the numbers in their names. The note of the average says which
-    images it leaves out, and hints at a likely mistake in the method's output.
+    images it leaves out, hints at a likely mistake in the method's output, and ends with the remark
+    on the weights.
 
     Raises:
         InputError: an image cannot be used, or a metric gave NaN.
@@ -98,6 +99,7 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
         run,
         unit.device,
     )
+    of_weights = unit.weights.card.remark if unit.weights.card else ""
     ordered = sorted(values, key=_by_numbers)
     results = []
     for name, metric in used.items():
@@ -122,7 +124,9 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
                     value=value,
                     unit=metric.UNIT,
                     note="; ".join(
-                        remarks[image_name] if image_name else filter(None, (note, mistake))
+                        remarks[image_name]
+                        if image_name
+                        else filter(None, (note, mistake, of_weights))
                     ),
                 )
             )

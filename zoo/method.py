@@ -35,6 +35,11 @@ class Weights:
     """All 64 hex digits, or at least the first eight if the publisher states no more."""
     licence: str
     citation: str
+    remark: str = ""
+    """What the note of every average says of the weights, in a short sentence without "; ".
+
+    Stated where the weights are 0.1 dB or more from their literature on Set5, with the number.
+    """
 
 
 def learned_here(tag: str, scale: int, owner: str, sha256: str, citation: str) -> Weights:

@@ -49,6 +49,9 @@ def print_card(method: Method) -> None:
         scales = " ".join(f"x{weights.scale}" for weights in shared)
         click.echo(f"  @{tag} {scales}{default}, {here}: {file.url}")
         click.echo(f"      SHA-256 {file.sha256}; licence: {shared[0].licence}")
+        for weights in shared:
+            if weights.remark:
+                click.echo(f"      x{weights.scale}: {weights.remark}")
         if fetch.is_here(file):
             _print_training(provenance.facts_of(fetch.local_path(file)))
     if not method.weights:

@@ -3,49 +3,84 @@
 - MDSR has a path for each scale, and an output uses the path of a single scale.
 - SRResNet's 1,545,219 are convolutions only, without batch normalisation and PReLU.
 - MemNet's 676,992 are weights without biases.
+
+Linear layers, dictionaries and tables of positions are in `parameters` only.
 """
 
 from __future__ import annotations
 
+from torch import nn
+
 from bench.costs import Cost, Subject
 from bench.graph.counting import PRODUCTS
-from bench.graph.trace import Graph, Value, trace_method
+from bench.graph.trace import Graph, Operator, Value, trace_method
 from zoo.errors import InputError
 
 TIMED = False
 UNITS = {"parameters": "", "conv_parameters": "", "conv_weights": ""}
+_LAYERS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
 
 
-def convolutional(graph: Graph) -> tuple[set[str], set[str]]:
-    """Names of the weights, and of the biases, that convolutions and linear layers used.
+def convolutional(graph: Graph, module: nn.Module) -> tuple[set[str], set[str]]:
+    """Names of the weights, and of the biases, that convolutions used.
 
-    A computed weight, as in weight normalisation, stands for all parameters that the weight is
-    computed from. A bias is the bias argument of the operator, or a vector of parameters that is
-    added in a module with a product: on some layouts, a linear layer adds the bias by a separate
-    operator.
+    A convolution is the operator, or a product in the module of a convolution layer: a subclass of
+    the layer may compute it as a matrix product. A computed weight, as in weight normalisation,
+    stands for all parameters that the weight is computed from. A bias is the bias argument of the
+    operator, or a vector of parameters that the same module adds.
+
+    Args:
+        graph: of the module.
+        module: the network, for the types of its layers.
     """
+    layers = {name for name, layer in module.named_modules() if isinstance(layer, _LAYERS)}
     made_of: dict[int, frozenset[str]] = {}
+    of_image = {graph.input.number}  # tensors that are computed from the network's input
 
-    def names(value: Value) -> frozenset[str] | None:
-        """Parameters that a tensor is computed from; None if the network's input has a part."""
-        return frozenset({value.parameter}) if value.parameter else made_of.get(value.number)
+    def names(value: Value | None) -> frozenset[str]:
+        """Parameters that a tensor is computed from; none if the network's input has a part."""
+        if value is None or value.number in of_image:
+            return frozenset()
+        return frozenset({value.parameter} - {""}) or made_of.get(value.number, frozenset())
 
-    layers = {operator.layer for operator in graph.operators if operator.name in PRODUCTS}
+    def adds_bias(operator: Operator) -> bool:
+        return operator.name in ("add", "add_") and (
+            operator.layer in layers
+            or any(convolved.get(value.number) == operator.layer for value in operator.tensors)
+        )
+
+    convolved: dict[int, str] = {}  # outputs of convolutions; the layer that made the call
     weights: set[str] = set()
     biases: set[str] = set()
     for operator in graph.operators:
-        parts = [names(value) for value in operator.tensors]
-        if None not in parts:
-            union = frozenset().union(*filter(None, parts))
+        if any(value.number in of_image for value in operator.tensors):
+            of_image |= {output.number for output in operator.outputs}
+        else:  # buffers have no names
+            union = frozenset().union(*map(names, operator.tensors))
             made_of |= {output.number: union for output in operator.outputs}
-        if operator.name in PRODUCTS:
+        if operator.name == "convolution" or (
+            operator.name in PRODUCTS and operator.layer in layers
+        ):
             operands = PRODUCTS[operator.name]
-            weights |= names(operator.arguments[operands.right]) or frozenset()
-            bias = operator.arguments[operands.bias] if operands.bias else None
-            biases |= (names(bias) if bias is not None else None) or frozenset()
-        elif operator.name in ("add", "add_") and operator.layer in layers:
-            for found in filter(None, parts):  # a parameter with more dimensions is no bias
-                biases |= {name for name in found if len(graph.parameters[name]) == 1}
+            factors = [operands.right]
+            if operator.name != "convolution":  # in a matrix product, either may be the weight
+                factors.append(operands.left)
+            for name in factors:
+                weights |= names(operator.arguments[name])
+            if operands.bias:
+                biases |= names(operator.arguments[operands.bias])
+            convolved[operator.out.number] = operator.layer
+        elif adds_bias(operator):
+            added = frozenset().union(*map(names, operator.tensors))
+            # a parameter with more dimensions is no bias
+            biases |= {name for name in added if len(graph.parameters[name]) == 1}
     return weights, biases - weights
 
 
@@ -53,9 +88,8 @@ def measure(subject: Subject) -> dict[str, Cost]:
     """Numbers of parameters; a shared tensor counts once.
 
     `parameters` counts the whole module. The other quantities count only parameters that the
-    forward pass at this scale uses: `conv_parameters` the weights and biases of convolutions and
-    linear layers, `conv_weights` only the weights. Both are left out if the forward pass cannot be
-    traced.
+    forward pass at this scale uses: `conv_parameters` the weights and biases of convolutions,
+    `conv_weights` only the weights. Both are left out if the forward pass cannot be traced.
     """
     module = subject.module
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
@@ -64,7 +98,7 @@ def measure(subject: Subject) -> dict[str, Cost]:
         graph = trace_method(subject.method, module, subject.scale)
     except InputError:
         return {"parameters": everything}
-    weights, biases = convolutional(graph)
+    weights, biases = convolutional(graph, module)
     used = sum(sizes[name] for name in weights)
     return {
         "parameters": everything,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import zoo
 from bench import costs
@@ -34,6 +34,7 @@ from bench.protocol import load
 from bench.timing import clock
 from bench.timing.clock import Timing
 from bench.timing.roofline import Ceilings
+from zoo import anchored, scsr, sparse_coding
 from zoo.anchored import OrthogonalMatchingPursuit, Regression
 from zoo.ensemble import SelfEnsemble
 from zoo.errors import InputError
@@ -67,9 +68,15 @@ def of(method: Method, module: nn.Module, scale: int, budget: float = 1e4) -> Su
 
 
 def counted(spec: str, scale: int) -> dict[str, float]:
-    """Counts held to a smaller size than LR of 1280x720: lists of patches take long to trace."""
+    """Counts held to a smaller size than LR of 1280x720: lists of patches take long to trace.
+
+    All patches are one chunk, because each chunk is traced again;
+    `test_a_count_does_not_depend_on_the_chunks_of_patches` holds counts to many chunks.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subject, "lr_720p", (40, 280))
+        for file in (anchored, scsr, sparse_coding):
+            patch.setattr(file, "_CHUNK", 10**9)
         found = multiplies.measure(subject(spec, scale))
     return {name: cost.value for name, cost in found.items()}
 
@@ -114,6 +121,24 @@ def test_what_a_pixel_takes_is_what_a_patch_takes(name: str) -> None:
     graph = trace_method(given.method, given.module, 2, (60, 70))
     taken = sum(map(counting.products, graph.operators))
     assert taken / (56 * 66) == given.method.multiplies(2, given.method.settings)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "name", ["gr", "anr", "a-plus", "k-svd", "ne-lle", "ne-nnls", "sc", "scsr"]
+)
+def test_a_count_does_not_depend_on_the_chunks_of_patches(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, found = subject(name, 2), []
+    some = {anchored: 100, scsr: 500, sparse_coding: 100}  # ne-nnls codes four times as many
+    for chunks in (some, dict.fromkeys(some, 10**9)):
+        for file, chunk in chunks.items():
+            monkeypatch.setattr(file, "_CHUNK", chunk)
+        graph = trace_method(given.method, given.module, 2, (22, 31))
+        counts = (counting.products, counting.elementwise, additions.additions)
+        found.append([sum(map(count, graph.operators)) for count in counts])
+    assert found[0] == found[1]
+    assert found[0][0] > 0
 
 
 @pytest.mark.parametrize(
@@ -550,9 +575,9 @@ def parameters_of(module: nn.Module, scale: int = 2) -> tuple[float, ...]:
 
 
 def test_parameters_of_convolutions_that_run() -> None:
-    weights = 36 + 144 + 16 + 3  # head, body (shared), up, mix
+    weights = 36 + 144 + 16  # head, body (shared), up
     biases = 4 + 4 + 1
-    others = 3 * 4 + (400 + 4)  # normalisation and PReLU; the one that never runs
+    others = 3 * 4 + 3 + (400 + 4)  # normalisation and PReLU; mix; the one that never runs
     expected = (weights + biases + others, weights + biases, weights)
     assert parameters_of(Recursive()) == expected
 
@@ -571,14 +596,77 @@ def test_only_the_path_of_the_scale_counts() -> None:
         assert parameters_of(Paths(scale), scale) == (290, 10 * scale**2, 9 * scale**2)
 
 
-def test_a_linear_layer_that_adds_its_bias_by_itself_has_it_counted() -> None:
-    linear = nn.Linear(1, 5)
+class Unfolded(nn.Conv2d):
+    """A 3x3 convolution written as a matrix product, whose bias is added afterwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        columns = functional.unfold(x, 3, padding=1)
+        out = (self.weight.flatten(1) @ columns).unflatten(2, x.shape[2:])
+        return out if self.bias is None else out + self.bias[:, None, None]
+
+
+class Functional(nn.Module):
+    """A convolution and a linear layer of parameters; each adds its bias by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters = nn.Parameter(torch.zeros(5, 1, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(5))
+        self.linear = nn.Parameter(torch.zeros(7, 5))
+        self.shift = nn.Parameter(torch.zeros(7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.conv2d(x, self.filters).add_(self.bias[:, None, None])
+        return x.permute(0, 2, 3, 1) @ self.linear.T + self.shift
+
+
+def over_rows(layer: nn.Module) -> nn.Module:
+    """The layer on the rows of the image, each a signal of one channel."""
+    return nn.Sequential(Toy(lambda x: x.flatten(0, 2)[:, None]), layer)
+
+
+def over_volume(layer: nn.Module) -> nn.Module:
+    """The layer on the image as a volume of one slice."""
+    return nn.Sequential(Toy(lambda x: x[:, :, None]), layer)
+
+
+def last(layer: nn.Module) -> nn.Module:
+    """The layer on the channels of each pixel."""
+    return nn.Sequential(Toy(lambda x: x.permute(0, 2, 3, 1)), layer)
+
+
+@pytest.mark.parametrize(
+    ("module", "everything", "weights", "biases"),
+    [
+        (lambda: over_rows(nn.Conv1d(1, 5, 3)), 20, 15, 5),
+        (lambda: over_rows(nn.ConvTranspose1d(1, 5, 3)), 20, 15, 5),
+        (lambda: nn.Conv2d(1, 5, 3, bias=False), 45, 45, 0),
+        (lambda: nn.ConvTranspose2d(1, 5, 3), 50, 45, 5),
+        (lambda: over_volume(nn.Conv3d(1, 5, (1, 3, 3))), 50, 45, 5),
+        (lambda: over_volume(nn.ConvTranspose3d(1, 5, (1, 3, 3))), 50, 45, 5),
+        (lambda: Unfolded(1, 5, 3), 50, 45, 5),
+        (lambda: weight_norm(Unfolded(1, 5, 3)), 55, 50, 5),
+        (lambda: spectral_norm(nn.Conv2d(1, 5, 3)), 50, 45, 5),
+        (lambda: last(nn.Linear(1, 5)), 10, 0, 0),
+        (lambda: last(nn.Linear(1, 5, bias=False)), 5, 0, 0),
+        (lambda: last(weight_norm(nn.Linear(1, 5))), 15, 0, 0),
+        (lambda: nn.Sequential(conv(1, 5, 3), last(nn.Linear(5, 7))), 92, 45, 5),
+        (Functional, 45 + 5 + 35 + 7, 45, 5),
+    ],
+)
+def test_parameters_of_convolutions_are_those_of_no_other_layer(
+    module: Callable[[], nn.Module], everything: int, weights: int, biases: int
+) -> None:
+    assert parameters_of(module()) == (everything, weights + biases, weights)
+
+
+def test_a_linear_layer_that_adds_its_bias_by_itself_has_no_convolution() -> None:
     assert parameters_of(Toy(lambda x: x)) == (0, 0, 0)
 
     class Last(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.linear = linear
+            self.linear = nn.Linear(1, 5)
             self.shift = nn.Parameter(torch.zeros(5))
 
         def forward(self, x: Tensor) -> Tensor:
@@ -586,7 +674,7 @@ def test_a_linear_layer_that_adds_its_bias_by_itself_has_it_counted() -> None:
             out: Tensor = self.linear(x) * self.shift
             return out
 
-    assert parameters_of(Last()) == (15, 10, 5)
+    assert parameters_of(Last()) == (15, 0, 0)
 
 
 def test_a_fixed_filter_is_no_parameter_and_a_normalised_one_is_all_it_is_made_of() -> None:
@@ -604,20 +692,26 @@ def test_a_fixed_filter_is_no_parameter_and_a_normalised_one_is_all_it_is_made_o
 
 
 @pytest.mark.parametrize(
-    ("name", "scale", "expected"),
+    ("name", "scale", "features", "others"),
     [
-        ("gr", 2, 28 * 100 + 28 * 36),
-        ("a-plus", 3, 30 * 225 + 1024 * 30 + 1024 * 30 * 81),
-        ("anr", 4, 30 * 400 + 1024 * 30 + 1024 * 30 * 144),
-        ("k-svd", 3, 30 * 225 + 1024 * (30 + 81)),
-        ("ne-lle", 2, 28 * 100 + 1024 * (28 + 36)),
+        ("gr", 2, 28 * 100, 28 * 36),
+        ("a-plus", 3, 30 * 225, 1024 * 30 + 1024 * 30 * 81),
+        ("anr", 4, 30 * 400, 1024 * 30 + 1024 * 30 * 144),
+        ("k-svd", 3, 30 * 225, 1024 * (30 + 81)),
+        ("ne-lle", 2, 28 * 100, 1024 * (28 + 36)),
+        ("sc", 2, 0, 1024 * (144 + 36)),
+        ("scsr", 2, 0, 1024 * (100 + 25)),
     ],
 )
-def test_dictionaries_and_regressors_are_parameters_that_products_use(
-    name: str, scale: int, expected: int
+def test_dictionaries_and_regressors_are_parameters_and_features_a_convolution(
+    name: str, scale: int, features: int, others: int
 ) -> None:
     found = {key: cost.value for key, cost in parameters.measure(subject(name, scale)).items()}
-    assert found == dict.fromkeys(("parameters", "conv_parameters", "conv_weights"), expected)
+    assert found == {
+        "parameters": features + others,
+        "conv_parameters": features,
+        "conv_weights": features,
+    }
 
 
 # Additions

@@ -118,6 +118,27 @@ def test_images_come_in_the_order_of_their_numbers(folder: Path) -> None:
     assert names == ["7", "a", "img_1", "img_2", "img_10", ""]
 
 
+# Remarks on weights
+
+
+def test_a_remark_on_the_weights_ends_the_note_of_every_average(folder: Path) -> None:
+    photo(folder / "ok.png", 0)
+    Image.new("RGB", (40, 40), (90, 120, 30)).save(folder / "flat.png")
+    method, tag = zoo.load("espcn")
+    remarked = tuple(replace(w, remark="2 dB below the paper") for w in method.weights)
+    dataset = datasets.load(str(folder), Progress(quiet=True))
+
+    def notes(tag: str) -> list[str]:
+        card = replace(method, weights=remarked)
+        request = AccuracyRequest(card, tag, 2, dataset, load("rcan2018"))
+        (unit,) = accuracy_units([request], CPU, ("psnr", "ssim"))
+        return [result.note for result in measure(unit, Progress(quiet=True))]
+
+    average = "average of 2 images; 2 dB below the paper"
+    assert notes(tag) == ["", "", average, "", "", average]
+    assert not any("paper" in note for note in notes("none"))  # another choice of weights
+
+
 # Hints at a likely mistake
 
 

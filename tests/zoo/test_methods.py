@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import zoo
+from bench.result import remarks_on_average
 from zoo.errors import InputError
 from zoo.espcn import ESPCN
 from zoo.method import Method
@@ -78,6 +79,13 @@ def test_a_card_says_who_and_where_from(name: str) -> None:
     assert method.name == name
     assert method.citation
     assert method.source.is_file()
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_remark_on_weights_is_one_remark_of_a_note(name: str) -> None:
+    for weights in zoo.load(name)[0].weights:
+        note = f"average of 5 images; {weights.remark}"
+        assert remarks_on_average(note) == [weights.remark]
 
 
 def _replicated(x: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:

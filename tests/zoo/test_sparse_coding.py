@@ -141,9 +141,9 @@ def psnr(data: str, image: str, scale: int, method: Method, net: nn.Module) -> f
 
 
 @pytest.mark.usefixtures("mirror")
-@pytest.mark.parametrize(("data", "image"), [(d, i) for d, rows in PRINTED.items() for i in rows])
-def test_x3_holds_to_the_printed_digit(data: str, image: str) -> None:
-    assert round(psnr(data, image, 3, *published(3)), 2) == PRINTED[data][image]
+@pytest.mark.parametrize("image", PRINTED["set14"])
+def test_x3_holds_to_the_printed_digit(image: str) -> None:
+    assert round(psnr("set14", image, 3, *published(3)), 2) == PRINTED["set14"][image]
 
 
 @pytest.mark.usefixtures("mirror")
@@ -159,14 +159,26 @@ def test_atoms_of_the_other_scales_are_as_strong_as_their_patches(scale: int) ->
 
 
 @pytest.mark.usefixtures("mirror")
-def test_what_is_counted_is_what_is_computed(check_mean_work: Callable[..., None]) -> None:
+def test_x3_holds_to_the_printed_digits_of_set5_with_the_work_that_is_counted(
+    check_mean_work: Callable[..., None],
+) -> None:
     method, net = published(3)
+    found = {}
 
     def run() -> None:
         for image in PRINTED["set5"]:
-            psnr("set5", image, 3, method, net)
+            found[image] = round(psnr("set5", image, 3, method, net), 2)
 
     check_mean_work(sc, sc.MEAN_WORK, run)
+    assert found == PRINTED["set5"]
+
+
+def test_weights_far_from_the_literature_say_so_and_name_the_method_that_is_not() -> None:
+    remarks = {card.scale: card.remark for card in zoo.load("sc")[0].weights}
+    # 35.78 dB is printed, 34.229 measured under `selfexsr2015`; at x3 and x4, 0.11 and 0.05 above.
+    assert "1.55 dB below the literature's 35.78 dB on Set5 x2" in remarks[2]
+    assert remarks[2].endswith("the method scsr reaches")
+    assert (remarks[3], remarks[4]) == ("", "")
 
 
 # Their layout

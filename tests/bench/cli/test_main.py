@@ -574,6 +574,34 @@ def test_fetch_says_where_files_are_and_whose(
     assert "licence: academic use only" in told
 
 
+REMARKED = """
+from dataclasses import replace
+from zoo import espcn
+
+NAMES = ("mine",)
+
+def method(name):
+    card = espcn.method("espcn")
+    weights = tuple(replace(w, remark=f"{w.scale} dB below the paper") for w in card.weights)
+    return replace(card, name=name, weights=weights)
+"""
+
+
+def test_a_remark_on_weights_is_told_everywhere(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(REMARKED)
+    args = ("-m", tmp_path / "mine.py", "-d", photos, "-s", 2, "--repeat", 1)
+    assert run("run", *args, "--out", tmp_path / "out") == 0
+    shown = capsys.readouterr().out
+    assert shown.count("mine@sisrbench, photos x2: 2 dB below the paper") == 1
+    assert "2 dB below the paper" in (tmp_path / "out" / "index.html").read_text()
+    noted = [row for row in rows(tmp_path / "out") if "below the paper" in row["note"]]
+    assert {(row["image"], row["quantity"]) for row in noted} == {("", "psnr_y"), ("", "ssim_y")}
+    assert run("show", tmp_path / "mine.py") == 0
+    assert "x3: 3 dB below the paper" in capsys.readouterr().out
+
+
 def test_an_out_that_is_a_file_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     assert run("run", "-m", "bicubic", "-d", photos, "--out", tmp_path / "out") == 2
