@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.foreign.alone import changed_by
 from bench.foreign.guard import State
 from bench.measure import measure
 from bench.plan import Unit, differences
@@ -16,7 +15,7 @@ from bench.store import Store
 from zoo.errors import InputError, listed, one_line
 
 TRACEBACK = "SISRBENCH_TRACEBACK"
-"""Environment variable: if it is set, an exception of a method ends the command with a traceback."""
+"""Environment variable: if set, an exception of a method ends the command with a traceback."""
 
 
 def waiting(units: Sequence[Unit], store: Store, *, again: bool) -> list[Unit]:
@@ -65,27 +64,41 @@ def run_inline(
         InputError: the store cannot be used. The Results of earlier units stay in the store.
     """
     measured = waiting(units, store, again=again)
-    failures = []
+    failures, done = [], 0
     with progress.work(len(measured), sum(_steps(unit) for unit in measured)):
         for unit in measured:
             with progress.piece(unit.label) as lines:
                 try:
-                    results = _measured(unit, progress, watch)
+                    results = _measured(unit, progress)
+                    changes = watch.changes() if watch is not None else []
                 except InputError as error:
                     failures.append(Failure(unit.label, str(error)))
                     lines.append(f"not measured: {error}")
-                else:
-                    store.add(unit.key, unit.label, run, results, anew=again)
-                    lines.extend(_averages(results))
-    return Ran(len(measured) - len(failures), failures)
+                    continue
+                if changes:
+                    failures.append(Failure(str(unit.method.source), _foreign(changes)))
+                    lines.append("not measured")
+                    break  # every later number of this process would be made under the changes
+                store.add(unit.key, unit.label, run, results, anew=again)
+                lines.extend(_averages(results))
+                done += 1
+    return Ran(done, failures)
 
 
-def _measured(unit: Unit, progress: Progress, watch: State | None) -> list[Result]:
+def _foreign(changes: Sequence[str]) -> str:
+    """The reason why a method that changes its process is not measured."""
+    return (
+        f"changes {listed(changes)} for the whole process, so its numbers are not kept; compute "
+        "without changing settings or functions of others"
+    )
+
+
+def _measured(unit: Unit, progress: Progress) -> list[Result]:
     """The Results of a unit.
 
     Raises:
-        InputError: the unit cannot be measured, or a file that the unit depends on, or the process,
-            changed while it was measured.
+        InputError: the unit cannot be measured, or a file that the unit depends on changed while
+            it was measured.
     """
     try:
         results = measure(unit, progress)
@@ -102,9 +115,6 @@ def _measured(unit: Unit, progress: Progress, watch: State | None) -> list[Resul
         raise InputError(
             f"{listed(changed)} changed while it was measured, so nothing is kept; run again"
         )
-    changes = watch.changes() if watch is not None else []
-    if changes:
-        raise InputError(changed_by(str(unit.method.source), changes))
     return results
 
 

@@ -107,7 +107,7 @@ def _precisions(*, tf32: bool) -> list[tuple[Any, str, str | bool]]:
     """Where PyTorch keeps the precision of float32 products: holder, attribute, value to set."""
     import torch
 
-    backends = torch.backends
+    backends: Any = torch.backends
     if not hasattr(backends, "fp32_precision"):  # before PyTorch 2.9
         return [(backends.cuda.matmul, "allow_tf32", tf32), (backends.cudnn, "allow_tf32", tf32)]
     of_gpu = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import re
@@ -184,22 +185,26 @@ def _each(
     Args:
         measured: function (image, module) -> name of the quantity to value.
         images: the dataset's images.
-        module: copied for each thread, because a module may keep state.
+        module: each thread has a copy, because a module may keep state. If the module cannot be
+            copied, there is a single thread.
         workers: number of threads; 0 for no extra thread.
     """
     if not workers:
         return [measured(image, module) for image in images]
-    own = threading.local()
+    own, modules = threading.local(), [module]
+    with contextlib.suppress(Exception):  # a module may hold anything, for example a lock
+        modules += [copy.deepcopy(module) for _ in range(workers - 1)]
 
-    def copied() -> None:
+    def start() -> None:
         torch.set_num_threads(1)  # PyTorch keeps this number for each thread, as it keeps no_grad
-        own.module = copy.deepcopy(module)
+        own.module = unused.pop()
 
     def alone(image: ImageFile) -> dict[str, float]:
         with torch.no_grad():
             return measured(image, own.module)
 
-    with ThreadPoolExecutor(workers, initializer=copied) as pool:
+    unused = list(modules)  # list.pop is atomic
+    with ThreadPoolExecutor(len(modules), initializer=start) as pool:
         return list(pool.map(alone, images))
 
 

@@ -492,10 +492,11 @@ def serve(folder: str) -> None:
         metrics.load(name)
     for name in costs.names():
         costs.load(name)
-    # Every module that computes a number is imported before the method, and watched.
-    watch, progress = State.now(), Progress(quiet=request.quiet)
+    progress = Progress(quiet=request.quiet)
     try:
-        with Session(**request.session, progress=progress, watch=watch) as session:
+        with Session(**request.session, progress=progress) as session:
+            # All modules that compute numbers are imported by now, and the method is not.
+            session.watch = State.now()
             outcome = getattr(session, request.call)(
                 [request.spec], *request.arguments, **request.options
             )

@@ -14,10 +14,9 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.result import Failure, WeightsName
-from zoo.errors import listed
 
 _CODE = "import sys; from bench.session import serve; serve(sys.argv[1])"
 _REQUEST, _ANSWER = "request", "answer"
@@ -62,9 +61,7 @@ def ask(request: Request) -> Answer:
         status = _run(place)
         answered = place / _ANSWER
         if answered.is_file():
-            answer = pickle.loads(answered.read_bytes())  # noqa: S301  (our own file)
-            assert isinstance(answer, Answer)
-            return answer
+            return cast("Answer", pickle.loads(answered.read_bytes()))  # noqa: S301  (our own)
     said = (
         f"its process ended with status {status}" if status >= 0 else f"signal {-status} ended it"
     )
@@ -73,9 +70,7 @@ def ask(request: Request) -> Answer:
 
 def received(folder: str) -> Request:
     """The request in a folder; called by the fresh process."""
-    request = pickle.loads((Path(folder) / _REQUEST).read_bytes())  # noqa: S301  (our own file)
-    assert isinstance(request, Request)
-    return request
+    return cast("Request", pickle.loads((Path(folder) / _REQUEST).read_bytes()))  # noqa: S301
 
 
 def answer(folder: str, given: Answer) -> None:
@@ -108,16 +103,7 @@ def _run(folder: Path) -> int:
         errors="replace",
     )
     with process:
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in process.stdout or ():
             sys.stderr.write(line)
             sys.stderr.flush()
         return process.wait()
-
-
-def changed_by(spec: str, changes: list[str]) -> str:
-    """The reason why a number is not kept: what a method has changed in its process."""
-    return (
-        f"{spec} changes {listed(changes)} for the whole process, so its numbers are not kept; "
-        "compute without changing settings or functions of others"
-    )
