@@ -41,7 +41,7 @@ from bench.plan import AccuracyRequest, CostRequest, Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.result import Quantity, Result, cell, to_csv
-from bench.store import Store
+from bench.store import Store, StoreFile
 from bench.training import provenance
 from bench.training.session import RunOptions
 from reports import page
@@ -72,6 +72,8 @@ class Outcome:
     trials: tuple[Trial, ...] = ()
     elsewhere: int = 0
     """Results in the store of cells that were not requested; the page and the CSV lack them."""
+    file: StoreFile | None = None
+    """The store that holds the results."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -82,7 +84,8 @@ class Outcome:
         """The paths of the page `index.html` and of `results.csv`; both files are written, or none.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, or the store is gone; then both files are
+                written nevertheless.
         """
         html = page.render(
             self.title,
@@ -95,6 +98,8 @@ class Outcome:
         )
         places = out / "index.html", out / "results.csv"
         write_whole(dict(zip(places, (html, to_csv(self.results)), strict=True)))
+        if self.file is not None:
+            self.file.refuse_if_moved()
         return places
 
 
@@ -353,6 +358,7 @@ class Session:
             substituted=bool(reproduction.substitutes),
             trials=tuple(trials),
             elsewhere=outcome.elsewhere,
+            file=outcome.file,
         )
 
     def _run(self, title: str, units: Sequence[Unit]) -> Outcome:
@@ -387,6 +393,7 @@ class Session:
             units=len(units),
             computed=computed,
             elsewhere=elsewhere,
+            file=found.file,
         )
 
 
@@ -472,4 +479,5 @@ def stored(out: Path, tables: Iterable[str] = ()) -> Outcome:
         verdicts=judged,
         runs=runs,
         trainings=trainings,
+        file=found.file,
     )

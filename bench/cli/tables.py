@@ -39,8 +39,10 @@ def print_averages(measured: Sequence[Result]) -> None:
             remarks[f"  {name}, {found.dataset} x{found.scale}: {remark}"] = None
         cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
         # The digits that papers print: two for PSNR, four for SSIM.
-        text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
-        cell.append(f"[bold]{text}[/]" if found.value == _best(found, averages) else text)
+        digits = 2 if found.unit == "dB" else 4
+        text = "-" if found.value is None else f"{found.value:.{digits}f}"
+        is_best = found.value is not None and found.value == _best(found, averages)
+        cell.append(f"[bold]{text}[/]" if is_best else text)
     quantities = " / ".join(dict.fromkeys(found.quantity for found in averages))
     table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
     table.add_column("method")
@@ -63,10 +65,10 @@ def _best(found: Result, averages: Sequence[Result]) -> float | None:
         for other in averages
         if (other.dataset, other.scale, other.quantity) == place and other.value is not None
     ]
-    higher_is_better = metrics.quantities()[found.quantity].higher_is_better
-    if higher_is_better is None:
+    quantity = metrics.quantities().get(found.quantity)
+    if quantity is None or quantity.higher_is_better is None:
         return None
-    return (max if higher_is_better else min)(rivals, default=None)
+    return (max if quantity.higher_is_better else min)(rivals, default=None)
 
 
 def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
