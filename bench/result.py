@@ -149,19 +149,61 @@ TRAINING_COLUMNS = ("sha256", "method", "weights", "scale", "key", "value")
 """Columns of the table of trainings, in long form: a row for each fact of a training."""
 
 
+_FORMULA = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
+"""Beginnings of a formula in a spreadsheet, as ASCII and in full width."""
+_PASSED_OVER = r"""[\s'"\x00-\x1f\x7f-\x9f\u200b\ufeff]"""
+"""Characters that a spreadsheet may drop before it looks for a formula."""
+_CELL = r"(?:\A|(?<=[;\t\r\n]))"
+"""Where a cell may begin: spreadsheets of some countries split lines at `;`, and some at tabs."""
+_RISK = rf"(?={_PASSED_OVER}*(?:[\t\r]|{_FORMULA}))"
+_UNMARKED, _MARKED = re.compile(_CELL + _RISK), re.compile(f"{_CELL}'{_RISK}")
+
+
+def as_cell(text: str) -> str:
+    """A text of a table that no spreadsheet takes for a formula: an apostrophe stands before it.
+
+    `from_cell` gives the text back. The apostrophe is among the characters that are passed over, so
+    that marking never changes which places have to be marked.
+
+    >>> as_cell("=1+1"), as_cell("-1"), as_cell("a=1")
+    ("'=1+1", "'-1", 'a=1')
+    """
+    return _UNMARKED.sub("'", text)
+
+
+def from_cell(text: str) -> str:
+    """The text that `as_cell` was given.
+
+    >>> from_cell("'=1+1"), from_cell("'tis")
+    ('=1+1', "'tis")
+    """
+    return _MARKED.sub("", text)
+
+
 def to_csv(results: Iterable[Result]) -> str:
-    """CSV text with `COLUMNS`; values have all digits, and missing values are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for result in results:
-        writer.writerow("" if value is None else _digits(value) for value in astuple(result))
-    return text.getvalue()
+    """CSV text with `COLUMNS`; values have all digits, and missing values are empty.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe, see `as_cell`.
+    """
+    rows = [[_written(value) for value in astuple(result)] for result in results]
+    return "".join(map(_line, [COLUMNS, *rows]))
 
 
-def _digits(value: str | float) -> str:
-    """A value as text; for a float, the shortest digits that give the same float back."""
+def _written(value: str | float | None) -> str:
+    """A value of a Result as a cell; for a float, the shortest digits that give the float back."""
+    if isinstance(value, str):
+        return as_cell(value)
+    if value is None:
+        return ""
     return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A line of CSV text."""
+    text = io.StringIO()
+    # Only this ending makes `csv` quote a carriage return in a name.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def from_csv(path: Path, known: Mapping[str, Quantity]) -> list[Result]:
@@ -253,7 +295,7 @@ def _from_row(header: Sequence[str], cells: Sequence[str]) -> Result:
     if len(cells) != len(header):
         raise ValueError(f"it has {len(cells)} cells, {len(header)} are expected")
     row = dict(zip(header, cells, strict=True))
-    texts = {column: row.get(column, "") for column in COLUMNS}
+    texts = {column: from_cell(row.get(column, "")) for column in COLUMNS}
     value, spread, scale = (texts.pop(name) for name in ("value", "spread", "scale"))
     if not re.fullmatch("[1-9][0-9]*", scale):
         raise ValueError(f"scale {scale!r} is no whole number above 0")

@@ -18,8 +18,17 @@ from typing import Any
 
 import pandas as pd
 
-from bench.result import COLUMNS, RUN_COLUMNS, TRAINING_COLUMNS, Cell, Result, WeightsName, cell
-from zoo.errors import InputError, listed
+from bench.result import (
+    COLUMNS,
+    RUN_COLUMNS,
+    TRAINING_COLUMNS,
+    Cell,
+    Result,
+    WeightsName,
+    cell,
+    from_cell,
+)
+from zoo.errors import InputError, listed, spelled
 
 FORMAT = 3
 """Version of the file's tables; a file of another version is refused."""
@@ -273,17 +282,21 @@ class Store:
                 "INSERT INTO runs VALUES (?, ?, ?, ?, '') "
                 "ON CONFLICT (id) DO UPDATE SET command = command || '; ' || excluded.command "
                 "WHERE instr('; ' || command || '; ', '; ' || excluded.command || '; ') = 0",
-                (run, json.dumps(facts), command, _now()),
+                (run, json.dumps(facts), spelled(command), _now()),
             )
 
     def add(self, key: str, label: str, run: str, results: Iterable[Result]) -> None:
         """Write all Results of a unit, or none if another process has written the unit already."""
-        rows = [{**asdict(result), "run": run, "unit_key": key} for result in results]
+        rows = [
+            {**asdict(result), "note": spelled(result.note), "run": run, "unit_key": key}
+            for result in results
+        ]
         names = ("unit_key", *COLUMNS)
         marks = ", ".join(f":{name}" for name in names)
         with self._explained(), self._database:
             unit = self._database.execute(
-                "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)", (key, run, label, _COUNTED)
+                "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)",
+                (key, run, spelled(label), _COUNTED),
             )
             if unit.rowcount:  # 0 if another process was faster
                 # Rows that are left if somebody deleted the unit by hand.
@@ -409,7 +422,8 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 def as_results(frame: pd.DataFrame) -> list[Result]:
     """The Results of a DataFrame with the columns `COLUMNS`, as `table` makes one.
 
-    An empty cell may be '' or missing, as in a CSV file that pandas has read.
+    The DataFrame may also be a `results.csv` that pandas has read: an empty cell may be '' or
+    missing, and an apostrophe before a formula is dropped.
 
     Raises:
         InputError: it is no DataFrame, lacks a column, or has a cell of another type.
@@ -424,7 +438,10 @@ def as_results(frame: pd.DataFrame) -> list[Result]:
     for row in frame[list(COLUMNS)].to_dict("records"):
         empty = {key for key, value in row.items() if pd.isna(value)}
         try:
-            texts = {str(key): "" if key in empty else str(value) for key, value in row.items()}
+            texts = {
+                str(key): "" if key in empty else from_cell(str(value))
+                for key, value in row.items()
+            }
             found.append(
                 Result(
                     **texts  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import click
 
 from bench.cli import catalogue, measure, stored, train, upscale
+from bench.cli.terminal import say
 from zoo.errors import InputError, one_line
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
@@ -53,19 +54,19 @@ def status(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "sisrbench"
         text = " ".join(error.format_message().split()).removesuffix(".")
-        click.echo(f"Error: {text}; see {where} --help", err=True)
+        say(f"Error: {text}; see {where} --help", error=True)
         return 2
     except click.ClickException as error:
-        error.show()
+        say(f"Error: {error.format_message()}", error=True)
         return 2
     except InputError as error:
-        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        say(f"Error: {' '.join(str(error).split())}", error=True)
         return 2
     except (OSError, MemoryError, UnicodeError) as error:  # a full disk, say; no fault of the code
-        click.echo(f"Error: {one_line(error)}", err=True)
+        say(f"Error: {one_line(error)}", error=True)
         return 2
     except click.Abort:
-        click.echo("Interrupted; finished work is stored, the same command continues.", err=True)
+        say("Interrupted; finished work is stored, the same command continues.", error=True)
         return 130  # 128 + SIGINT, as shells do
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
+from bench.cli.terminal import say
 from bench.inference import Inference
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def reproduce(
         outcome = session.reproduce(tables, protocol_name, trained_folder, anew=anew)
     _tell_computed(outcome)
     if trained_folder and not outcome.substituted:
-        click.echo(f"No claim has a method and scale of the weights in {trained_folder}.", err=True)
+        say(f"No claim has a method and scale of the weights in {trained_folder}.", error=True)
     for trial in outcome.trials:
         shown.print_arms(trial.experiment.title, trial.averages)
         shown.print_findings(trial.findings)
@@ -181,7 +182,7 @@ def reproduce(
     shown.print_places(places)
     _tell_elsewhere(outcome, out)
     if strict and not outcome.verdicts["verdict"].isin(("reproduced", "deviates")).any():
-        click.echo("--strict: no claim could be judged; the verdicts say why.", err=True)
+        say("--strict: no claim could be judged; the verdicts say why.", error=True)
         return 1
     return int(strict and bool((outcome.verdicts["verdict"] == "deviates").any()))
 
@@ -239,16 +240,14 @@ def cost(
 def _tell_computed(outcome: Outcome) -> None:
     """Print how many measurements were stored before, if any."""
     if not outcome.computed:
-        click.echo(f"Nothing to compute: all {outcome.units} measurements are stored.", err=True)
+        say(f"Nothing to compute: all {outcome.units} measurements are stored.", error=True)
     elif outcome.computed < outcome.units:
         before = outcome.units - outcome.computed
-        click.echo(f"{before} of {outcome.units} measurements were stored before.", err=True)
+        say(f"{before} of {outcome.units} measurements were stored before.", error=True)
 
 
 def _tell_elsewhere(outcome: Outcome, out: Path) -> None:
     """Print how many results of other commands are in the store, if any."""
     if outcome.elsewhere:
         report = shlex.join(["sisrbench", "report", "--out", str(out)])
-        click.echo(
-            f"other results in the store: {outcome.elsewhere}; `{report}` shows all", err=True
-        )
+        say(f"other results in the store: {outcome.elsewhere}; `{report}` shows all", error=True)

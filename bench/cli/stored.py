@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli import options
+from bench.cli.terminal import say
 from zoo.errors import InputError
 
 
@@ -77,9 +78,9 @@ def check(baseline: Path, out: Path, given: tuple[str, ...], allow_better: bool)
         )
     found = regression.compare(before, now, tolerance)
     for change in found.changes:
-        click.echo(f"  {change}")
+        say(f"  {change}")
     worse, better = found.count(worse=True), found.count(worse=False)
-    click.echo(
+    say(
         f"{found.compared} of {len(before)} cells of {baseline} compared: {worse} worse, "
         f"{better} better, {found.missing} missing"
     )
@@ -90,19 +91,19 @@ def check(baseline: Path, out: Path, given: tuple[str, ...], allow_better: bool)
         if count:
             verb, rest = reason.split(" ", 1)
             verb = {"depend": "depends", "have": "has"}[verb] if count == 1 else verb
-            click.echo(f"  not compared: {count} {verb} {rest}")
+            say(f"  not compared: {count} {verb} {rest}")
     if found.added:
         are = "cell is" if found.added == 1 else "cells are"
-        click.echo(f"  {found.added} {are} measured now and not in the baseline")
+        say(f"  {found.added} {are} measured now and not in the baseline")
     used = {known[row.quantity] for row in before if row.quantity in known}
     units = {quantity.metric: quantity.unit for quantity in used if quantity.metric}
     shown = [f"{name} {tolerance[name]:g} {units[name]}".rstrip() for name in sorted(units)]
-    click.echo(f"  tolerance: {', '.join([*shown, 'counts 0'])}")
+    say(f"  tolerance: {', '.join([*shown, 'counts 0'])}")
     if not found.compared:
         raise InputError(
             f"nothing was compared with {baseline}; give a baseline of the same methods, weights, "
             "scales, images and protocol, with metrics or counts"
         )
     if better and not (worse or found.missing or allow_better):
-        click.echo("  if better values are right, keep the new results.csv, or --allow-better")
+        say("  if better values are right, keep the new results.csv, or --allow-better")
     return int(bool(worse or found.missing or (better and not allow_better)))

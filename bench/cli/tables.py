@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
-import click
 import pandas as pd
 import rich.markup
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from bench import metrics
+from bench.cli.terminal import say
+from bench.progress import console
 from bench.result import VERDICTS, Result, remarks_on_average
-
-
-def console() -> Console:
-    """A console for tables; without a terminal, 1000 characters wide, so that no line is broken."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=1000)
 
 
 def print_averages(measured: Sequence[Result]) -> None:
@@ -54,7 +48,7 @@ def print_averages(measured: Sequence[Result]) -> None:
         table.add_row(rich.markup.escape(name), *shown)
     console().print(table)
     for line in remarks:
-        click.echo(line)
+        say(line)
 
 
 def _best(found: Result, averages: Sequence[Result]) -> float | None:
@@ -93,14 +87,14 @@ def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
     for row in untold[untold["verdict"].isin(("deviates", "claim inconsistent"))].to_dict(
         "records"
     ):
-        click.echo(f"  {row['verdict']}: {_claim(row)}: {row['reason']}")
+        say(f"  {row['verdict']}: {_claim(row)}: {row['reason']}")
     # A table measured by another protocol may have hundreds of such cells.
     unjudged = untold[(untold["verdict"] == "not measured") & untold["measured"].notna()]
     for row in unjudged[unjudged["image"] == ""].to_dict("records"):
         difference = f"({row['difference']:+.4g})"
-        click.echo(f"  {row['verdict']}: {_claim(row)}: {row['reason']} {difference}")
+        say(f"  {row['verdict']}: {_claim(row)}: {row['reason']} {difference}")
     if count := int((unjudged["image"] != "").sum()):
-        click.echo(
+        say(
             f"  not measured: {count} cells of single images have a value of another protocol or "
             "setting only; the page shows each"
         )
@@ -127,7 +121,7 @@ def print_findings(verdicts: pd.DataFrame) -> None:
     """Print a line for each claim of an experiment: verdict, mean difference, reason."""
     for row in verdicts.to_dict("records"):
         difference = f"{row['measured']:+.3f} {row['unit']}".rstrip()
-        click.echo(f"  {row['verdict']}: {row['label']}: {difference} ({row['reason']})")
+        say(f"  {row['verdict']}: {row['label']}: {difference} ({row['reason']})")
 
 
 def print_costs(measured: Sequence[Result]) -> None:
@@ -145,7 +139,7 @@ def print_costs(measured: Sequence[Result]) -> None:
             table.add_row(rich.markup.escape(heading), *shown)
         console().print(table)
     for note in dict.fromkeys(found.note for found in measured if found.value is None):
-        click.echo(f"  {note}")
+        say(f"  {note}")
 
 
 def _heading(found: Result) -> str:
@@ -163,4 +157,4 @@ def _cost(found: Result | None) -> str:
 
 def print_places(places: Sequence[Path]) -> None:
     """Print the paths of the written files, on a single line."""
-    click.echo("  ".join(map(str, places)))
+    say("  ".join(map(str, places)))
