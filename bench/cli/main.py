@@ -79,7 +79,7 @@ def command() -> None:
     sisrbench run                            the demo, on installed photographs
     sisrbench reproduce srcnn2014_set5       re-measure a paper's table, cell by cell
     sisrbench run -m srcnn-9-5-5 -d set5 -s 3
-    sisrbench check baseline.csv             has a metric got worse since?
+    sisrbench check baseline.csv             has a number changed since?
     sisrbench train a-plus -s 3              learn a method's weights by its recipe
     sisrbench cost edsr-baseline vdsr        what methods cost, without images
     sisrbench show edsr                      a method's card, layers and claims
