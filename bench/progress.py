@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from rich.console import Console
+from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,6 +15,49 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.style import Style
+from rich.text import Text
+
+from zoo.errors import plain
+
+
+class _PlainConsole(Console):
+    """A console on which a name is text only: control characters are printed as escapes."""
+
+    def render_str(
+        self,
+        text: str,
+        *,
+        style: str | Style = "",
+        justify: JustifyMethod | None = None,
+        overflow: OverflowMethod | None = None,
+        emoji: bool | None = None,
+        markup: bool | None = None,
+        highlight: bool | None = None,
+        highlighter: HighlighterType | None = None,
+    ) -> Text:
+        """The text to print, of a line, a cell or a title, as rich asks for it."""
+        return super().render_str(
+            plain(text),
+            style=style,
+            justify=justify,
+            overflow=overflow,
+            emoji=emoji,
+            markup=markup,
+            highlight=highlight,
+            highlighter=highlighter,
+        )
+
+
+def console() -> Console:
+    """A console for tables; without a terminal, 1000 characters wide, so that no line is broken."""
+    found = _PlainConsole(highlight=False, emoji=False)
+    return found if found.is_terminal else _PlainConsole(highlight=False, emoji=False, width=1000)
+
+
+def _lines(*, quiet: bool) -> Console:
+    """A console on standard error that breaks no line."""
+    return _PlainConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=quiet)
 
 
 def _bars(console: Console, *between: ProgressColumn, period: float = 30) -> Bars:
@@ -43,7 +86,9 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+        self._console = _PlainConsole(
+            stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=quiet
+        )
         self._bars = _bars(self._console)
         self._task = self._bars.add_task("", total=0)
         self._pieces = self._finished = 0
@@ -60,7 +105,7 @@ class Progress:
     def piece(self, label: str) -> Iterator[list[str]]:
         """A context for a piece of work; lines appended to the list are printed at the end."""
         began = time.perf_counter()
-        self._bars.update(self._task, description=label)
+        self._bars.update(self._task, description=plain(label))
         lines: list[str] = []
         yield lines
         self._finished += 1
@@ -87,7 +132,9 @@ class TrainingProgress:
     """Seconds from a plain line to the next."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+        self._console = _PlainConsole(
+            stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=quiet
+        )
         note = TextColumn("{task.fields[note]}", markup=False)
         self._bars = _bars(self._console, note, period=600)  # a step may take minutes
         self._task = self._bars.add_task("starting", total=None, note="")
@@ -109,9 +156,9 @@ class TrainingProgress:
         """Show that `done` of the stage's `total` steps are finished, with a note."""
         now = time.monotonic()
         if stage != self._stage:
-            self._bars.reset(self._task, total=total, description=stage)
+            self._bars.reset(self._task, total=total, description=plain(stage))
             self._stage = stage
-        self._bars.update(self._task, completed=done, total=total, note=note)
+        self._bars.update(self._task, completed=done, total=total, note=plain(note))
         line = f"{stage}: {done} of {total}" + (f", {note}" if note else "")
         if done >= total:
             self.say(f"{line} ({now - self._began:.1f} s)")

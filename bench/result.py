@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, get_args
@@ -29,6 +31,8 @@ class Quantity:
     """Whether a value depends on the machine, as a time does."""
     metric: str = ""
     """The metric whose file measures the quantity; empty for a cost."""
+    tolerance: float = 0.0
+    """How far a value may move before `sisrbench check` reports it, in the unit; 0 for a cost."""
 
 
 def metric_and_channel(quantity: str) -> tuple[str, str]:
@@ -168,65 +172,196 @@ TRAINING_COLUMNS = ("sha256", "method", "weights", "scale", "key", "value")
 """Columns of the table of trainings, in long form: a row for each fact of a training."""
 
 
+_FORMULA = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
+"""Beginnings of a formula in a spreadsheet, as ASCII and in full width."""
+_PASSED_OVER = r"""[\s'"\x00-\x1f\x7f-\x9f\u200b\ufeff]"""
+"""Characters that a spreadsheet may drop before it looks for a formula."""
+_CELL = r"(?:\A|(?<=[;\t\r\n]))"
+"""Where a cell may begin: spreadsheets of some countries split lines at `;`, and some at tabs."""
+_RISK = rf"(?={_PASSED_OVER}*(?:[\t\r]|{_FORMULA}))"
+_UNMARKED, _MARKED = re.compile(_CELL + _RISK), re.compile(f"{_CELL}'{_RISK}")
+
+
+def as_cell(text: str) -> str:
+    """A text of a table that no spreadsheet takes for a formula: an apostrophe stands before it.
+
+    `from_cell` gives the text back. The apostrophe is among the characters that are passed over, so
+    that marking never changes which places have to be marked.
+
+    >>> as_cell("=1+1"), as_cell("-1"), as_cell("a=1")
+    ("'=1+1", "'-1", 'a=1')
+    """
+    return _UNMARKED.sub("'", text)
+
+
+def from_cell(text: str) -> str:
+    """The text that `as_cell` was given.
+
+    >>> from_cell("'=1+1"), from_cell("'tis")
+    ('=1+1', "'tis")
+    """
+    return _MARKED.sub("", text)
+
+
 def to_csv(results: Iterable[Result]) -> str:
-    """CSV text with `COLUMNS`; values have all digits, and missing values are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for result in results:
-        writer.writerow("" if value is None else _digits(value) for value in astuple(result))
-    return text.getvalue()
+    """CSV text with `COLUMNS`; values have all digits, and missing values are empty.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe, see `as_cell`.
+    """
+    rows = [[_written(value) for value in astuple(result)] for result in results]
+    return "".join(map(_line, [COLUMNS, *rows]))
 
 
-def _digits(value: str | float) -> str:
-    """A value as text; for a float, the shortest digits that give the same float back."""
+def _written(value: str | float | None) -> str:
+    """A value of a Result as a cell; for a float, the shortest digits that give the float back."""
+    if isinstance(value, str):
+        return as_cell(value)
+    if value is None:
+        return ""
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
-def from_csv(path: Path) -> list[Result]:
-    """The results of a CSV file that `to_csv` wrote.
+def _line(cells: Sequence[str]) -> str:
+    """A line of CSV text."""
+    text = io.StringIO()
+    # Only this ending makes `csv` quote a carriage return in a name.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def from_csv(path: Path, known: Mapping[str, Quantity]) -> list[Result]:
+    """The measured results of a CSV file that `to_csv` wrote.
+
+    Args:
+        path: the file.
+        known: name of every quantity that can be measured here to its unit and meaning. A row of
+            another quantity is read with any unit.
 
     Raises:
-        InputError: the file does not exist, has other columns, has no rows, or holds a value that
-            is no number.
+        InputError: the file does not exist, has other columns or no rows, is cut off, has the same
+            cell twice, or has a row that no run writes. The message names the line.
     """
     try:
         # utf-8-sig, because a spreadsheet program may have put a byte order mark first.
         with path.open(newline="", encoding="utf-8-sig") as file:
             text = file.read()
-        rows = list(csv.DictReader(io.StringIO(text)))
-        if not rows:
-            raise ValueError("no rows")
-        if not text.endswith("\n"):
-            raise ValueError("it is cut off in its last line")
-        return [_from_row(row) for row in rows]
+        return _from_text(text, known)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; give a results.csv") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except ValueError as error:
         raise InputError(
-            f"{path} is no results.csv ({type(error).__name__}: {error}); give a file with the "
-            f"columns {','.join(COLUMNS)}"
+            f"{path} is no results.csv: {error}; give a file as `sisrbench run` writes it, or "
+            "write this one again"
         ) from error
 
 
-def _from_row(row: Mapping[str, str | None]) -> Result:
+def _from_text(text: str, known: Mapping[str, Quantity]) -> list[Result]:
+    """The results of the text of a CSV file.
+
+    Raises:
+        ValueError: as `from_csv`; the message begins with the line, if a line is at fault.
+    """
+    lines = csv.reader(io.StringIO(text), strict=True)
+    header: list[str] = []
+    found: list[Result] = []
+    line_of: dict[Cell, int] = {}
+    line = 1
+    try:
+        for cells in lines:
+            if not header:
+                header = cells
+                _refuse_columns(header)
+            elif cells:  # an empty line has none
+                result = _from_row(header, cells)
+                quantity = known.get(result.quantity)
+                _refuse_impossible(result, quantity)
+                # The report of a store keeps the times of every run.
+                if quantity is None or not quantity.of_machine:
+                    first = line_of.setdefault(cell(result), line)
+                    if first != line:
+                        raise ValueError(f"the same cell as line {first}")
+                found.append(result)
+            line = lines.line_num + 1
+    except (ValueError, csv.Error) as error:
+        if not text.endswith("\n"):  # the likely reason, whatever is wrong with the rest
+            raise ValueError("it is cut off in its last line") from error
+        raise ValueError(f"line {line}: {error}") from error
+    if not text.endswith("\n") and text:
+        raise ValueError("it is cut off in its last line")
+    if not found:
+        raise ValueError("no rows")
+    return found
+
+
+def _refuse_columns(header: Sequence[str]) -> None:
+    """Refuse other columns than `COLUMNS`, in any order.
+
+    Raises:
+        ValueError: a column is missing, unknown, or there twice.
+    """
+    for column in header:
+        if column not in COLUMNS:
+            raise ValueError(f"column {column!r} is unknown")
+        if header.count(column) > 1:
+            raise ValueError(f"column {column!r} stands twice")
+    for column in COLUMNS:
+        if column not in header and column != "inference":  # earlier versions did not write it
+            raise ValueError(f"no column {column}")
+
+
+def _from_row(header: Sequence[str], cells: Sequence[str]) -> Result:
     """The Result of a row of a CSV file.
 
     Raises:
-        KeyError, TypeError, ValueError: a column is missing, or a number is no number.
+        ValueError: the number of cells is wrong, or a number is no number.
     """
-    lacking = [column for column, text in row.items() if text is None]
-    if lacking:
-        raise ValueError(f"a row has no {lacking[0]}")
-    texts = {column: row[column] or "" for column in COLUMNS if column != "inference"}
-    # Earlier versions did not write this column.
-    texts["inference"] = row.get("inference") or ""
-    numbers = {
-        "scale": int(texts.pop("scale")),
-        **{
-            name: float(text) if (text := texts.pop(name)) else None for name in ("value", "spread")
-        },
-    }
-    if any(number != number for number in numbers.values()):  # only NaN differs from itself
-        raise ValueError("nan is no value")
-    return Result(**texts, **numbers)  # type: ignore[arg-type]
+    if len(cells) != len(header):
+        raise ValueError(f"it has {len(cells)} cells, {len(header)} are expected")
+    row = dict(zip(header, cells, strict=True))
+    texts = {column: from_cell(row.get(column, "")) for column in COLUMNS}
+    value, spread, scale = (texts.pop(name) for name in ("value", "spread", "scale"))
+    if not re.fullmatch("[1-9][0-9]*", scale):
+        raise ValueError(f"scale {scale!r} is no whole number above 0")
+    if value != "inf" and not _is_number(value):
+        raise ValueError(f"value {value!r} is no number")
+    if not _is_number(spread) or spread.startswith("-"):
+        raise ValueError(f"spread {spread!r} is no number of at least 0")
+    return Result(
+        **texts,
+        scale=int(scale),
+        value=float(value) if value else None,
+        spread=float(spread) if spread else None,
+    )
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is empty or a finite number, in the digits that Python's `repr` writes."""
+    wanted = r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?"
+    return not text or (bool(re.fullmatch(wanted, text)) and math.isfinite(float(text)))
+
+
+def _refuse_impossible(result: Result, quantity: Quantity | None) -> None:
+    """Refuse a row that no run writes.
+
+    Args:
+        result: the row.
+        quantity: unit and meaning of the row's quantity; None if nothing here measures it.
+
+    Raises:
+        ValueError: see the messages.
+    """
+    name = result.quantity
+    for column in ("method", "quantity"):
+        if not getattr(result, column):
+            raise ValueError(f"it names no {column}")
+    if result.source != "measured":
+        raise ValueError(f"its source is {result.source!r}; 'measured' is expected")
+    if quantity is not None and result.unit != quantity.unit:
+        raise ValueError(f"{name} in {result.unit!r}; its unit is {quantity.unit!r}")
+    if result.value is None:
+        if quantity is not None and quantity.metric:
+            raise ValueError(f"{name} has no value")
+        if not result.note:
+            raise ValueError(f"{name} has no value and no note that says why")
+    elif math.isinf(result.value) and quantity is not None and not quantity.metric:
+        raise ValueError(f"{name} is inf; a cost is finite")

@@ -45,7 +45,7 @@ from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.published import Claim
 from bench.result import Failure, Quantity, Result, WeightsName, cell, to_csv
-from bench.store import Store
+from bench.store import Store, StoreFile
 from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance
 from bench.training.session import RunOptions
@@ -84,6 +84,8 @@ class Outcome:
     """Results in the store of cells that were not requested; the page and the CSV lack them."""
     failures: tuple[Failure, ...] = ()
     """What was requested and could not be measured."""
+    file: StoreFile | None = None
+    """The store that holds the results."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -94,7 +96,8 @@ class Outcome:
         """The paths of the page `index.html` and of `results.csv`; both files are written, or none.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, or the store is gone; then both files are
+                written nevertheless.
         """
         html = page.render(
             self.title,
@@ -108,6 +111,8 @@ class Outcome:
         )
         places = out / "index.html", out / "results.csv"
         write_whole(dict(zip(places, (html, to_csv(self.results)), strict=True)))
+        if self.file is not None:
+            self.file.refuse_if_moved()
         return places
 
 
@@ -394,6 +399,7 @@ class Session:
             trials=tuple(trials),
             elsewhere=outcome.elsewhere,
             failures=outcome.failures,
+            file=outcome.file,
         )
 
     def _is_own(self, spec: str) -> bool:
@@ -469,6 +475,7 @@ class Session:
             computed=ran.computed + sum(answer.computed for answer in answers),
             elsewhere=elsewhere,
             failures=tuple(failures),
+            file=found.file,
         )
 
 
@@ -596,4 +603,5 @@ def stored(out: Path, tables: Iterable[str] = ()) -> Outcome:
         verdicts=judged,
         runs=runs,
         trainings=trainings,
+        file=found.file,
     )

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bench.result import COLUMNS, RUN_COLUMNS, TRAINING_COLUMNS, Cell, Result, WeightsName, cell
-from zoo.errors import InputError
+from bench.result import (
+    COLUMNS,
+    RUN_COLUMNS,
+    TRAINING_COLUMNS,
+    Cell,
+    Result,
+    WeightsName,
+    cell,
+    from_cell,
+)
+from zoo.errors import InputError, listed, spelled
 
 FORMAT = 3
 """Version of the file's tables; a file of another version is refused."""
@@ -47,10 +57,108 @@ CREATE TABLE IF NOT EXISTS trainings (
 );
 CREATE INDEX IF NOT EXISTS results_of_unit ON results (unit_key);
 """
+COLUMNS_OF = {
+    "runs": ("id", "facts", "command", "started", "ended"),
+    "units": ("key", "run", "label", "finished"),
+    "results": ("unit_key", *COLUMNS),
+    "trainings": ("sha256", "method", "weights", "scale", "facts"),
+}
+"""Each table of the file to its columns, in order."""
+_CANNOT_WRITE = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Errors of the disk or of permissions, not of the file's contents."""
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _is_text(found: object) -> bool:
+    return isinstance(found, str)
+
+
+def _is_name(found: object) -> bool:
+    return isinstance(found, str) and found != ""
+
+
+def _is_scale(found: object) -> bool:
+    return isinstance(found, int) and found >= 1
+
+
+def _is_number(found: object) -> bool:
+    return found is None or (isinstance(found, float) and found != -math.inf)
+
+
+def _is_facts(found: object) -> bool:
+    """Whether a text is a JSON object whose values are texts."""
+    if not isinstance(found, str):
+        return False
+    try:
+        facts = json.loads(found)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(facts, dict) and all(isinstance(value, str) for value in facts.values())
+
+
+_EXPECTED: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "method": ("a name", _is_name),
+    "quantity": ("a name", _is_name),
+    "scale": ("a whole number above 0", _is_scale),
+    "value": ("a number, or a note that says why there is none,", _is_number),
+    "spread": ("a number", _is_number),
+    "facts": ("a JSON object of texts", _is_facts),
+}
+"""What a column holds, in words, and whether a value is that; every other column holds a text."""
+
+
+def _decoded(text: bytes) -> str | bytes:
+    """A text of the file; bytes if it is not UTF-8, which `_EXPECTED` then refuses."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text
+
+
+@dataclass(frozen=True)
+class StoreFile:
+    """The file of an open store, recognised by its place on the disk, not only by its name."""
+
+    path: Path
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> StoreFile:
+        """The file that has this path now.
+
+        Raises:
+            OSError: there is none.
+        """
+        found = path.stat()
+        return cls(path, found.st_dev, found.st_ino)
+
+    def refuse_if_moved(self) -> None:
+        """Refuse a file that was deleted, renamed, replaced or emptied since.
+
+        Raises:
+            InputError: the path leads to no file, to another one, or to an empty one.
+        """
+        try:
+            is_here = StoreFile.of(self.path) == self and self.path.stat().st_size > 0
+        except OSError:
+            is_here = False
+        if not is_here:
+            raise InputError(
+                f"the store {self.path} was deleted, renamed, replaced or emptied while it was in "
+                "use; restore it, or run the same command again"
+            )
 
 
 class Store:
@@ -64,25 +172,35 @@ class Store:
                 another format.
         """
         self.path = folder / FILE
+        self.file: StoreFile | None = None
         with self._explained():
             folder.mkdir(parents=True, exist_ok=True)
             # Seconds to wait for another process that writes to the same store.
             self._database = sqlite3.connect(self.path, timeout=60)
+        self._database.text_factory = _decoded
         try:
             self._check()
+            with self._explained():
+                self.file = StoreFile.of(self.path)
         except InputError:
             self.close()
             raise
 
     def _check(self) -> None:
-        """Create the tables of a new file, or check the format of an old file.
+        """Create the tables of a new file, or check the format and the tables of an old file.
 
         Raises:
-            InputError: the file is no store, or has another format.
+            InputError: the file is no store, has another format, or its tables were changed.
         """
         with self._explained():
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:  # SQLite's value for a new file
+                others = [str(name) for name in self._names("table") if name not in COLUMNS_OF]
+                if others:
+                    raise InputError(
+                        f"{self.path} holds another program's tables: {listed(others)}; give "
+                        "another --out"
+                    )
                 self._database.executescript(
                     f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
                 )
@@ -91,6 +209,30 @@ class Store:
                     f"{self.path} is a store of format {version}, this sisrbench reads {FORMAT}; "
                     "give another --out"
                 )
+            if changed := self._changed():
+                raise InputError(
+                    f"{self.path} is no store, or somebody changed it: {changed}; move it away, or "
+                    "give another --out"
+                )
+
+    def _names(self, kind: str) -> list[object]:
+        """Names of the file's objects of a kind: `table` or `trigger`."""
+        query = "SELECT name FROM sqlite_master WHERE type = ?"
+        return [name for (name,) in self._database.execute(query, (kind,))]
+
+    def _changed(self) -> str:
+        """How the file's tables differ from a new store's, in words; empty if they do not."""
+        with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
+            fresh.executescript(_TABLES)
+            tables = self._names("table")
+            for name in COLUMNS_OF:
+                if name not in tables:
+                    return f"it has no table {name}"
+                query = f"PRAGMA table_info({name})"
+                if self._database.execute(query).fetchall() != fresh.execute(query).fetchall():
+                    return f"table {name} has other columns"
+        # A trigger could drop or change what is stored.
+        return "it has a trigger" if self._names("trigger") else ""
 
     def close(self) -> None:
         """Close the file."""
@@ -98,18 +240,25 @@ class Store:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """A context in which errors of SQLite and of the disk become InputErrors."""
+        """A context in which errors of SQLite and of the disk become InputErrors.
+
+        At its end, a file that was deleted, renamed or replaced is refused: SQLite goes on with a
+        file that has no name any more, and every Result would be lost.
+        """
         try:
             yield
-        except (sqlite3.OperationalError, OSError) as error:
-            raise InputError(
-                f"cannot use the store {self.path}: {error}; free the disk, or give another --out"
-            ) from error
-
-        except sqlite3.Error as error:
-            raise InputError(
-                f"cannot use the store {self.path}: {error}; damaged, or no store: move it away"
-            ) from error
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+            if self.file is not None:
+                self.file.refuse_if_moved()
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest are details
+            fix = "damaged, or no store: move it away"
+            if isinstance(error, OSError) or code in _CANNOT_WRITE:
+                fix = "free the disk, or give another --out"
+            elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                fix = "wait for the other program that uses it, then run the same command again"
+            raise InputError(f"cannot use the store {self.path}: {error}; {fix}") from error
+        if self.file is not None:
+            self.file.refuse_if_moved()
 
     def has(self, key: str) -> bool:
         """Whether the Results of the unit with this key are in the store."""
@@ -133,7 +282,7 @@ class Store:
                 "INSERT INTO runs VALUES (?, ?, ?, ?, '') "
                 "ON CONFLICT (id) DO UPDATE SET command = command || '; ' || excluded.command "
                 "WHERE instr('; ' || command || '; ', '; ' || excluded.command || '; ') = 0",
-                (run, json.dumps(facts), command, _now()),
+                (run, json.dumps(facts), spelled(command), _now()),
             )
 
     def add(
@@ -148,7 +297,10 @@ class Store:
             results: the unit's Results.
             anew: whether stored Results of the unit are replaced.
         """
-        rows = [{**asdict(result), "run": run, "unit_key": key} for result in results]
+        rows = [
+            {**asdict(result), "note": spelled(result.note), "run": run, "unit_key": key}
+            for result in results
+        ]
         names = ("unit_key", *COLUMNS)
         marks = ", ".join(f":{name}" for name in names)
         with self._explained(), self._database:
@@ -156,9 +308,12 @@ class Store:
                 self._database.execute("DELETE FROM results WHERE unit_key = ?", (key,))
                 self._database.execute("DELETE FROM units WHERE key = ?", (key,))
             unit = self._database.execute(
-                "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)", (key, run, label, _COUNTED)
+                "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?)",
+                (key, run, spelled(label), _COUNTED),
             )
             if unit.rowcount:  # 0 if another process was faster
+                # Rows that are left if somebody deleted the unit by hand.
+                self._database.execute("DELETE FROM results WHERE unit_key = ?", (key,))
                 self._database.executemany(
                     f"INSERT INTO results ({', '.join(names)}) VALUES ({marks})", rows
                 )
@@ -168,11 +323,10 @@ class Store:
         """Results of the units with these keys, in this order; None: all units, newest last."""
         if keys is None:
             keys = self._keys()
-        query = f"SELECT {', '.join(COLUMNS)} FROM results WHERE unit_key = ? ORDER BY rowid"
         return [
             Result(**dict(zip(COLUMNS, row, strict=True)))
             for key in keys
-            for row in self._select(query, key)
+            for _, *row in self._rows("results", "WHERE unit_key = ? ORDER BY rowid", key)
         ]
 
     def renew(self, keys: Iterable[str]) -> None:
@@ -207,9 +361,7 @@ class Store:
     def runs(self) -> pd.DataFrame:
         """The facts of all runs in long form, `RUN_COLUMNS`, oldest run first."""
         rows = []
-        for run, facts, command, started, ended in self._select(
-            "SELECT * FROM runs ORDER BY rowid"
-        ):
+        for run, facts, command, started, ended in self._rows("runs", "ORDER BY rowid"):
             known = json.loads(facts) | {"command": command, "started": started, "ended": ended}
             rows += [(run, key, value) for key, value in known.items() if value]
         return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
@@ -230,9 +382,7 @@ class Store:
         """Trainings of these weights in long form, `TRAINING_COLUMNS`; None: all, oldest first."""
         known = {
             (sha256, method, weights, scale): json.loads(facts)
-            for sha256, method, weights, scale, facts in self._select(
-                "SELECT * FROM trainings ORDER BY rowid"
-            )
+            for sha256, method, weights, scale, facts in self._rows("trainings", "ORDER BY rowid")
         }
         rows = [
             (*name, key, value)
@@ -244,11 +394,36 @@ class Store:
 
     def _keys(self) -> list[str]:
         """Keys of all units, in the order in which they were last asked for."""
-        return [key for (key,) in self._select("SELECT key FROM units ORDER BY finished, rowid")]
+        return [key for key, *_ in self._rows("units", "ORDER BY finished, rowid")]
 
-    def _select(self, query: str, *values: str) -> list[tuple[Any, ...]]:
+    def _rows(self, table: str, which: str, *values: str) -> list[tuple[Any, ...]]:
+        """Rows of a table, each with the columns `COLUMNS_OF` says.
+
+        Args:
+            table: name of the table.
+            which: the end of the query, which chooses and orders the rows.
+            values: for the places `?` of `which`.
+
+        Raises:
+            InputError: the file cannot be read, or a column of a row holds what no run writes.
+        """
+        columns = COLUMNS_OF[table]
+        query = f"SELECT rowid, {', '.join(columns)} FROM {table} {which}"
         with self._explained():
-            return self._database.execute(query, values).fetchall()
+            rows = self._database.execute(query, values).fetchall()
+        for number, *row in rows:
+            for column, found in zip(columns, row, strict=True):
+                expected, is_right = _EXPECTED.get(column, ("a text", _is_text))
+                is_bare = column == "value" and found is None and not row[columns.index("note")]
+                if is_bare or not is_right(found):
+                    shown = "empty" if found is None else repr(found)
+                    shown = shown if len(shown) <= 60 else f"{shown[:60]}..."
+                    raise InputError(
+                        f"{self.path}, table {table}, row {number}: {column} is {shown}, "
+                        f"{expected} is expected; undo the edit, or move the file away and measure "
+                        "again"
+                    )
+        return [tuple(row) for _, *row in rows]
 
 
 def table(results: Iterable[Result]) -> pd.DataFrame:
@@ -260,7 +435,8 @@ def table(results: Iterable[Result]) -> pd.DataFrame:
 def as_results(frame: pd.DataFrame) -> list[Result]:
     """The Results of a DataFrame with the columns `COLUMNS`, as `table` makes one.
 
-    An empty cell may be '' or missing, as in a CSV file that pandas has read.
+    The DataFrame may also be a `results.csv` that pandas has read: an empty cell may be '' or
+    missing, and an apostrophe before a formula is dropped.
 
     Raises:
         InputError: it is no DataFrame, lacks a column, or has a cell of another type.
@@ -275,7 +451,10 @@ def as_results(frame: pd.DataFrame) -> list[Result]:
     for row in frame[list(COLUMNS)].to_dict("records"):
         empty = {key for key, value in row.items() if pd.isna(value)}
         try:
-            texts = {str(key): "" if key in empty else str(value) for key, value in row.items()}
+            texts = {
+                str(key): "" if key in empty else from_cell(str(value))
+                for key, value in row.items()
+            }
             found.append(
                 Result(
                     **texts  # type: ignore[arg-type]

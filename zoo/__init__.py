@@ -16,6 +16,7 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from dataclasses import replace
@@ -225,7 +226,7 @@ class _Source(SourceFileLoader):
 
 
 def _import_file(path: Path) -> ModuleType:
-    unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    unique = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
     name = f"sisrbench_{path.stem}_{unique}"  # two files called mine.py are two modules
     loader = _Source(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)

@@ -1,9 +1,12 @@
-"""InputError, the only error that a user can fix, and the message for an unknown name."""
+"""InputError, the only error that a user can fix, and names as text that is safe to show."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class InputError(ValueError):
@@ -21,6 +24,38 @@ def one_line(error: BaseException, longest: int | None = None) -> str:
     'ValueError: two words'
     """
     return f"{type(error).__name__}: {' '.join(str(error).split())[:longest]}"
+
+
+def spelled(text: str) -> str:
+    r"""The text with every byte of a file name that is no UTF-8 written as `\xff`.
+
+    Python keeps such a byte as a lone surrogate, which neither a file nor a database can hold.
+
+    >>> spelled("caf\udce9.png")
+    'caf\\xe9.png'
+    """
+    return _SURROGATE.sub(_spelling, text)
+
+
+def plain(text: str) -> str:
+    r"""The text with every character that is not printable written as an escape, as `repr` does.
+
+    A terminal obeys control characters, and some hide or reorder text: a name with these could
+    clear the screen or show another name.
+
+    >>> plain("a\x1b[31m\n\u202e")
+    'a\\x1b[31m\\n\\u202e'
+    """
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in spelled(text)
+    )
+
+
+def _spelling(found: re.Match[str]) -> str:
+    """A lone surrogate as an escape: of its byte, if it stands for a byte of a file name."""
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:

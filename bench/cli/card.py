@@ -7,13 +7,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 
-import click
 import rich.markup
 from rich import box
 from rich.table import Table
 from torch import nn
 
-from bench.cli.tables import console
+from bench.cli.terminal import say
 from bench.costs import OUTPUT_720P
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
@@ -21,6 +20,7 @@ from bench.files.weights import remote
 from bench.graph import counting, growth
 from bench.graph.counting import Layer
 from bench.graph.growth import Size
+from bench.progress import console
 from bench.published import Claim, PaperTable
 from bench.training import provenance
 from zoo.errors import InputError
@@ -30,15 +30,15 @@ from zoo.recipe import Descent
 
 def print_card(method: Method) -> None:
     """Print the method's citation, input, scales, settings, weights and recipes."""
-    click.secho(method.name, bold=True)
-    click.echo(f"  {method.citation}")
+    say(method.name, bold=True)
+    say(f"  {method.citation}")
     interpolated = f", {method.kernel}" if method.takes == "interpolated" else ""
-    click.echo(f"  takes {method.takes} {method.channels}{interpolated}")
+    say(f"  takes {method.takes} {method.channels}{interpolated}")
     if method.scales:
-        click.echo(f"  scales {', '.join(f'x{scale}' for scale in method.scales)}")
+        say(f"  scales {', '.join(f'x{scale}' for scale in method.scales)}")
     for key, value in method.settings.items():
         others = [str(c) for c in method.choices.get(key, ()) if c != value]
-        click.echo(f"  {key}={value}" + (f"   or {', '.join(others)}" if others else ""))
+        say(f"  {key}={value}" + (f"   or {', '.join(others)}" if others else ""))
     files: dict[tuple[str, RemoteFile], list[Weights]] = {}
     for weights in method.weights:
         file = remote(weights)
@@ -47,15 +47,15 @@ def print_card(method: Method) -> None:
         here = "here" if fetch.is_here(file) else "to be downloaded"
         default = ", the default" if tag == method.default_weights else ""
         scales = " ".join(f"x{weights.scale}" for weights in shared)
-        click.echo(f"  @{tag} {scales}{default}, {here}: {file.url}")
-        click.echo(f"      SHA-256 {file.sha256}; licence: {shared[0].licence}")
+        say(f"  @{tag} {scales}{default}, {here}: {file.url}")
+        say(f"      SHA-256 {file.sha256}; licence: {shared[0].licence}")
         for weights in shared:
             if weights.remark:
-                click.echo(f"      x{weights.scale}: {weights.remark}")
+                say(f"      x{weights.scale}: {weights.remark}")
         if fetch.is_here(file):
             _print_training(provenance.facts_of(fetch.local_path(file)))
     if not method.weights:
-        click.echo("  no published weights")
+        say("  no published weights")
     for recipe in method.recipes:
         _print_recipe(method, recipe)
 
@@ -66,7 +66,7 @@ def _print_training(facts: Mapping[str, str]) -> None:
         return
     data = ", ".join(name for name, _ in json.loads(facts["data"]))
     updates = f", {int(facts['updates']):,} updates" if "updates" in facts else ""
-    click.echo(
+    say(
         f"      learned by recipe {facts['recipe']} from {data}{updates}, in "
         f"{float(facts['seconds']):.0f} s on {facts['device']}, threads: {facts['threads']}"
     )
@@ -76,12 +76,12 @@ def _print_training(facts: Mapping[str, str]) -> None:
         if key.startswith("psnr ")
     ]
     if reached:
-        click.echo(f"      {', '.join(reached)}, by {facts['validated by']}")
+        say(f"      {', '.join(reached)}, by {facts['validated by']}")
     rows = json.loads(facts.get("curve", "[]"))
     some = rows[-1 :: -(len(rows) // 5 or 1)][::-1]  # about five rows, always with the last
     curve = [f"{row['psnr']:.2f} after {row['update']:,.0f}" for row in some]
     if curve:
-        click.echo(f"      on {facts['validated on']} {', '.join(curve)}")
+        say(f"      on {facts['validated on']} {', '.join(curve)}")
 
 
 def _print_recipe(method: Method, recipe: Recipe) -> None:
@@ -89,10 +89,10 @@ def _print_recipe(method: Method, recipe: Recipe) -> None:
     may = "starts" if recipe.needs_start else "may start"
     at = f" of x{recipe.starts_at}" if recipe.starts_at else ""
     start = f"; {may} from {recipe.starts_from}{at}" if recipe.starts_from else ""
-    click.echo(f"  recipe {recipe.name}, learns from {', '.join(recipe.data)}{start}")
-    click.echo(f"      {recipe.citation}")
+    say(f"  recipe {recipe.name}, learns from {', '.join(recipe.data)}{start}")
+    say(f"      {recipe.citation}")
     for key, value in recipe.settings.items():
-        click.echo(f"      {key}={value}")
+        say(f"      {key}={value}")
     if isinstance(recipe.learn, Descent):
         _print_descent(recipe.learn)
     scale = min(method.scales or (2,))
@@ -101,7 +101,7 @@ def _print_recipe(method: Method, recipe: Recipe) -> None:
     if recipe.starts_from:
         start = f" --from {recipe.starts_from}"
         start = start if recipe.needs_start else f" [{start.strip()}]"
-    click.echo(f"      sisrbench train {method.name} -s {scale}{named}{start}")
+    say(f"      sisrbench train {method.name} -s {scale}{named}{start}")
 
 
 def _print_descent(descent: Descent) -> None:
@@ -116,11 +116,11 @@ def _print_descent(descent: Descent) -> None:
             shown = ",".join(map(str, each)) if isinstance(each, tuple) else each
             key = f"{entry.name}.{part}" if part else entry.name
             reason = descent.silent.get(entry.name, "")
-            click.echo(f"      {key}={shown}" + (f"   ({reason})" if reason else ""))
+            say(f"      {key}={shown}" + (f"   ({reason})" if reason else ""))
     known = {entry.name for entry in fields(descent)}
     for subject, reason in descent.silent.items():
         if subject not in known:  # reasons that are about no field of Descent
-            click.echo(f"      {subject}: {reason}")
+            say(f"      {subject}: {reason}")
 
 
 def print_layers(method: Method, module: nn.Module, scale: int) -> None:
@@ -144,7 +144,8 @@ def print_layers(method: Method, module: nn.Module, scale: int) -> None:
             ]
             of = grown.stated_in_words
     except InputError as error:  # the card is useful without the layers
-        click.echo(f"\n  layers: {error}")
+        say()
+        say(f"  layers: {error}")
         return
     total = sum(multiplies for _, multiplies, _ in found)
     table = Table(title=f"layers at x{scale}, of {of}", box=box.SIMPLE, title_justify="left")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from bench.cli import options
+from bench.cli.terminal import say
 from zoo.errors import unknown
 
 KINDS = (
@@ -59,11 +60,11 @@ def list_(kinds: tuple[str, ...]) -> int:
     from bench.cli import listing
 
     for kind in kinds or KINDS:
-        click.secho(kind, bold=True)
+        say(kind, bold=True)
         rows = listing.rows(kind)
         width = max((len(name) for name, _ in rows), default=0)
         for name, remark in rows:
-            click.echo(f"  {name:<{width}} {remark}".rstrip())
+            say(f"  {name:<{width}} {remark}".rstrip())
     return 0
 
 
@@ -87,6 +88,6 @@ def fetch(names: tuple[str, ...]) -> int:
     wanted = {name: listing.files_of(name) for name in names}
     for name, (files, licence) in wanted.items():
         downloads.fetch_missing(name, files, progress)
-        click.echo(f"{name}: all {len(files)} files are here, in {downloads.cache_folder()}")
-        click.echo(f"{name}: licence: {licence}")
+        say(f"{name}: all {len(files)} files are here, in {downloads.cache_folder()}")
+        say(f"{name}: licence: {licence}")
     return 0

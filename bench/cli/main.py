@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import click
 
 from bench.cli import catalogue, measure, stored, train, upscale
+from bench.cli.terminal import say
 from zoo.errors import InputError, one_line
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
@@ -53,19 +54,19 @@ def status(arguments: Sequence[str]) -> int:
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "sisrbench"
         text = " ".join(error.format_message().split()).removesuffix(".")
-        click.echo(f"Error: {text}; see {where} --help", err=True)
+        say(f"Error: {text}; see {where} --help", error=True)
         return 2
     except click.ClickException as error:
-        error.show()
+        say(f"Error: {error.format_message()}", error=True)
         return 2
     except InputError as error:
-        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        say(f"Error: {' '.join(str(error).split())}", error=True)
         return 2
     except (OSError, MemoryError, UnicodeError) as error:  # a full disk, say; no fault of the code
-        click.echo(f"Error: {one_line(error)}", err=True)
+        say(f"Error: {one_line(error)}", error=True)
         return 2
     except click.Abort:
-        click.echo("Interrupted; finished work is stored, the same command continues.", err=True)
+        say("Interrupted; finished work is stored, the same command continues.", error=True)
         return 130  # 128 + SIGINT, as shells do
 
 
@@ -78,7 +79,7 @@ def command() -> None:
     sisrbench run                            the demo, on installed photographs
     sisrbench reproduce srcnn2014_set5       re-measure a paper's table, cell by cell
     sisrbench run -m srcnn-9-5-5 -d set5 -s 3
-    sisrbench check baseline.csv             has a metric got worse since?
+    sisrbench check baseline.csv             has a number changed since?
     sisrbench train a-plus -s 3              learn a method's weights by its recipe
     sisrbench cost edsr-baseline vdsr        what methods cost, without images
     sisrbench show edsr                      a method's card, layers and claims

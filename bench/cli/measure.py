@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
+from bench.cli.terminal import say
 
 if TYPE_CHECKING:
     from bench.session import Outcome, Session
@@ -158,7 +159,7 @@ def reproduce(
         outcome = session.reproduce(tables, protocol_name, trained_folder, anew=anew, timed=timed)
     _tell_computed(outcome)
     if trained_folder and not outcome.substituted:
-        click.echo(f"No claim has a method and scale of the weights in {trained_folder}.", err=True)
+        say(f"No claim has a method and scale of the weights in {trained_folder}.", error=True)
     for trial in outcome.trials:
         shown.print_arms(trial.experiment.title, trial.averages)
         shown.print_findings(trial.findings)
@@ -171,7 +172,7 @@ def reproduce(
     if _tell_failures(outcome):
         return 1
     if strict and not outcome.verdicts["verdict"].isin(("reproduced", "deviates")).any():
-        click.echo("--strict: no claim could be judged; the verdicts say why.", err=True)
+        say("--strict: no claim could be judged; the verdicts say why.", error=True)
         return 1
     return int(strict and bool((outcome.verdicts["verdict"] == "deviates").any()))
 
@@ -214,23 +215,21 @@ def cost(
 def _tell_computed(outcome: Outcome) -> None:
     """Print how many measurements were stored before, if any."""
     if not outcome.computed:
-        click.echo(f"Nothing to compute: all {outcome.units} measurements are stored.", err=True)
+        say(f"Nothing to compute: all {outcome.units} measurements are stored.", error=True)
     elif outcome.computed < outcome.units:
         before = outcome.units - outcome.computed
-        click.echo(f"{before} of {outcome.units} measurements were stored before.", err=True)
+        say(f"{before} of {outcome.units} measurements were stored before.", error=True)
 
 
 def _tell_elsewhere(outcome: Outcome, out: Path) -> None:
     """Print how many results of other commands are in the store, if any."""
     if outcome.elsewhere:
         report = shlex.join(["sisrbench", "report", "--out", str(out)])
-        click.echo(
-            f"other results in the store: {outcome.elsewhere}; `{report}` shows all", err=True
-        )
+        say(f"other results in the store: {outcome.elsewhere}; `{report}` shows all", error=True)
 
 
 def _tell_failures(outcome: Outcome) -> int:
     """Print what could not be measured; 1 as exit status if there is anything, else 0."""
     for subject, reason in outcome.failures:
-        click.echo(f"not measured: {subject}: {reason}", err=True)
+        say(f"not measured: {subject}: {reason}", error=True)
     return int(bool(outcome.failures))

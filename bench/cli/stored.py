@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import click
 
 from bench.cli import options
+from bench.cli.terminal import say
 from zoo.errors import InputError
 
 
@@ -48,32 +48,62 @@ def report(tables: tuple[str, ...], out: Path) -> int:
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0),
-    default=0.001,
-    show_default=True,
-    help="How far a metric may change, in the unit of the metric.",
+    "given",
+    multiple=True,
+    metavar="METRIC=NUMBER",
+    help="How far a metric may change, in its unit; may be repeated. A bare number is for metrics "
+    "in dB.  [default: psnr=0.001 ssim=0.00001 alex=0.0001 detail=0.001]",
 )
-def check(baseline: Path, out: Path, tolerance: float) -> int:
+@click.option(
+    "--allow-better", is_flag=True, help="Exit with status 0 if values changed for the better."
+)
+def check(baseline: Path, out: Path, given: tuple[str, ...], allow_better: bool) -> int:
     """Compare results with an earlier results.csv.
 
     \b
     sisrbench run -m ./mine.py -d set5 --out now && sisrbench check baseline.csv --out now
 
-    For continuous integration: exits with status 1 if a metric got worse by more than the
-    tolerance, a count of multiplies or parameters grew, or a cell of the baseline is missing.
-    Times are not compared.
+    For continuous integration: exits with status 1 if a metric changed by more than its tolerance,
+    a count of multiplies or parameters changed, or a cell of the baseline is missing. Times are not
+    compared. If nothing can be compared, the status is 2.
     """  # noqa: D301
     from bench import result
     from bench.claims import regression
 
-    if not math.isfinite(tolerance):  # click's range accepts inf and nan
-        raise InputError(f"--tolerance {tolerance} would accept any change; give a finite number")
-    before, now = result.from_csv(baseline), result.from_csv(out / "results.csv")
-    found = regression.changes(before, now, tolerance)
-    worse = [change for change in found if change.is_worse]
-    for change in found:
-        click.echo(f"  {change}")
-    click.echo(
-        f"{len(before)} cells of {baseline}: {len(worse)} worse, {len(found) - len(worse)} better"
+    tolerance, known = regression.tolerances(given), regression.quantities()
+    before, now = (result.from_csv(path, known) for path in (baseline, out / "results.csv"))
+    if baseline.samefile(out / "results.csv"):
+        raise InputError(
+            f"{baseline} is the file to check itself; give the results.csv of an earlier run"
+        )
+    found = regression.compare(before, now, tolerance)
+    for change in found.changes:
+        say(f"  {change}")
+    worse, better = found.count(worse=True), found.count(worse=False)
+    say(
+        f"{found.compared} of {len(before)} cells of {baseline} compared: {worse} worse, "
+        f"{better} better, {found.missing} missing"
     )
-    return int(bool(worse))
+    for count, reason in (
+        (found.of_machine, "depend on the machine, as times do"),
+        (found.valueless, f"have no value in {baseline}"),
+    ):
+        if count:
+            verb, rest = reason.split(" ", 1)
+            verb = {"depend": "depends", "have": "has"}[verb] if count == 1 else verb
+            say(f"  not compared: {count} {verb} {rest}")
+    if found.added:
+        are = "cell is" if found.added == 1 else "cells are"
+        say(f"  {found.added} {are} measured now and not in the baseline")
+    used = {known[row.quantity] for row in before if row.quantity in known}
+    units = {quantity.metric: quantity.unit for quantity in used if quantity.metric}
+    shown = [f"{name} {tolerance[name]:g} {units[name]}".rstrip() for name in sorted(units)]
+    say(f"  tolerance: {', '.join([*shown, 'counts 0'])}")
+    if not found.compared:
+        raise InputError(
+            f"nothing was compared with {baseline}; give a baseline of the same methods, weights, "
+            "scales, images and protocol, with metrics or counts"
+        )
+    if better and not (worse or found.missing or allow_better):
+        say("  if better values are right, keep the new results.csv, or --allow-better")
+    return int(bool(worse or found.missing or (better and not allow_better)))

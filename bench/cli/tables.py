@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
-import click
 import pandas as pd
 import rich.markup
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from bench import metrics
+from bench.cli.terminal import say
+from bench.progress import console
 from bench.result import VERDICTS, Result, doubts, remarks_on_average
-
-
-def console() -> Console:
-    """A console for tables; without a terminal, 1000 characters wide, so that no line is broken."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=1000)
 
 
 def print_averages(measured: Sequence[Result]) -> None:
@@ -39,8 +33,10 @@ def print_averages(measured: Sequence[Result]) -> None:
             remarks[f"  {name}, {found.dataset} x{found.scale}: {remark}"] = None
         cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
         # The digits that papers print: two for PSNR, four for SSIM.
-        text = f"{found.value:.{2 if found.unit == 'dB' else 4}f}"
-        cell.append(f"[bold]{text}[/]" if found.value == _best(found, averages) else text)
+        digits = 2 if found.unit == "dB" else 4
+        text = "-" if found.value is None else f"{found.value:.{digits}f}"
+        is_best = found.value is not None and found.value == _best(found, averages)
+        cell.append(f"[bold]{text}[/]" if is_best else text)
     quantities = " / ".join(dict.fromkeys(found.quantity for found in averages))
     table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
     table.add_column("method")
@@ -52,7 +48,7 @@ def print_averages(measured: Sequence[Result]) -> None:
         table.add_row(rich.markup.escape(name), *shown)
     console().print(table)
     for line in remarks:
-        click.echo(line)
+        say(line)
 
 
 def _best(found: Result, averages: Sequence[Result]) -> float | None:
@@ -63,10 +59,10 @@ def _best(found: Result, averages: Sequence[Result]) -> float | None:
         for other in averages
         if (other.dataset, other.scale, other.quantity) == place and other.value is not None
     ]
-    higher_is_better = metrics.quantities()[found.quantity].higher_is_better
-    if higher_is_better is None:
+    quantity = metrics.quantities().get(found.quantity)
+    if quantity is None or quantity.higher_is_better is None:
         return None
-    return (max if higher_is_better else min)(rivals, default=None)
+    return (max if quantity.higher_is_better else min)(rivals, default=None)
 
 
 def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
@@ -91,14 +87,14 @@ def print_verdicts(verdicts: pd.DataFrame, told: Collection[str] = ()) -> None:
     for row in untold[untold["verdict"].isin(("deviates", "claim inconsistent"))].to_dict(
         "records"
     ):
-        click.echo(f"  {row['verdict']}: {_claim(row)}: {row['reason']}")
+        say(f"  {row['verdict']}: {_claim(row)}: {row['reason']}")
     # A table measured by another protocol may have hundreds of such cells.
     unjudged = untold[(untold["verdict"] == "not measured") & untold["measured"].notna()]
     for row in unjudged[unjudged["image"] == ""].to_dict("records"):
         difference = f"({row['difference']:+.4g})"
-        click.echo(f"  {row['verdict']}: {_claim(row)}: {row['reason']} {difference}")
+        say(f"  {row['verdict']}: {_claim(row)}: {row['reason']} {difference}")
     if count := int((unjudged["image"] != "").sum()):
-        click.echo(
+        say(
             f"  not measured: {count} cells of single images have a value of another protocol or "
             "setting only; the page shows each"
         )
@@ -125,7 +121,7 @@ def print_findings(verdicts: pd.DataFrame) -> None:
     """Print a line for each claim of an experiment: verdict, mean difference, reason."""
     for row in verdicts.to_dict("records"):
         difference = f"{row['measured']:+.3f} {row['unit']}".rstrip()
-        click.echo(f"  {row['verdict']}: {row['label']}: {difference} ({row['reason']})")
+        say(f"  {row['verdict']}: {row['label']}: {difference} ({row['reason']})")
 
 
 def print_costs(measured: Sequence[Result]) -> None:
@@ -146,14 +142,14 @@ def print_costs(measured: Sequence[Result]) -> None:
             table.add_row(rich.markup.escape(heading), *shown)
         console().print(table)
     for note in dict.fromkeys(found.note for found in measured if found.value is None):
-        click.echo(f"  {note}")
+        say(f"  {note}")
     for line in dict.fromkeys(
         f"  ~ {found.method} x{found.scale}: {doubt}"
         for found in measured
         if found.value is not None
         for doubt in doubts(found.note)
     ):
-        click.echo(line)
+        say(line)
 
 
 def _heading(found: Result) -> str:
@@ -173,4 +169,4 @@ def _cost(found: Result | None) -> str:
 
 def print_places(places: Sequence[Path]) -> None:
     """Print the paths of the written files, on a single line."""
-    click.echo("  ".join(map(str, places)))
+    say("  ".join(map(str, places)))

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from bench.cli import options
+from bench.cli.terminal import say
 from bench.inference import TRAINING_PRECISIONS, Inference, switches
 from bench.protocol import SEED
 from zoo.errors import InputError
@@ -245,10 +246,10 @@ def train(
     if not group.is_first:  # a single process reports
         return 0
     if not outcome.computed:
-        click.echo("Nothing to compute: these weights are learned already.", err=True)
+        say("Nothing to compute: these weights are learned already.", error=True)
     use = shlex.join(["sisrbench", "run", "-m", f"{spec}@{outcome.path}"])
-    click.echo(outcome.path)
-    click.echo(f"Use them: {use} -d set5 -s {scale}")
+    say(outcome.path)
+    say(f"Use them: {use} -d set5 -s {scale}")
     return 0
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.files import annotated_csv, fetch, whole
 from bench.files.fetch import RemoteFile
 from bench.progress import Progress
-from zoo.errors import InputError, listed, unknown
+from zoo.errors import InputError, listed, spelled, unknown
 
 FOLDER = Path(__file__).parent
 COLUMNS = ("role", "image", "origin", "path", "bytes", "sha256")
@@ -151,16 +151,18 @@ def _folder(folder: Path, progress: Progress) -> Dataset:
         raise InputError(f"{folder} holds no images; put {', '.join(SUFFIXES)} files there")
     stems = [path.stem for path in paths]
     file_names = {path.name for path in paths}
-    label = folder.resolve().name
+    label = spelled(folder.resolve().name)
     # Results name the data set, so a folder must not pass for a published set of the same name.
     return Dataset(
         f"{label} (folder)" if label in names() else label,
         tuple(
             # The name in Results is the stem, or the file name if another file has the same stem.
             ImageFile(
-                path.stem
-                if stems.count(path.stem) == 1 and path.stem not in file_names
-                else path.name,
+                spelled(
+                    path.stem
+                    if stems.count(path.stem) == 1 and path.stem not in file_names
+                    else path.name
+                ),
                 path,
                 whole.sha256_of(path),
             )

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from zoo.errors import InputError
+from zoo.errors import InputError, spelled
 
 
 def file_of(state: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
@@ -27,7 +27,9 @@ def file_of(state: Mapping[str, Tensor], facts: Mapping[str, str]) -> bytes:
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in state.items()
     }
-    return safetensors.torch.save(own, {**facts, "tensors": _sha256_of(own)})
+    # A path in a fact may hold bytes that are no UTF-8.
+    texts = {key: spelled(text) for key, text in facts.items()}
+    return safetensors.torch.save(own, {**texts, "tensors": _sha256_of(own)})
 
 
 def _sha256_of(state: dict[str, Tensor]) -> str:

@@ -28,7 +28,7 @@ from bench.files.weight_file import load_strictly, read_state_dict, without_pref
 from bench.files.whole import sha256_of, write_whole
 from bench.progress import Progress
 from bench.protocol import SEED
-from zoo.errors import InputError, one_line
+from zoo.errors import InputError, one_line, spelled
 from zoo.method import Method, Weights
 
 NONE = "none"
@@ -124,7 +124,9 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
             f"{method.name} has no weights {tag!r} and there is no such file; "
             f"choose from: {offered}, or the path of a file"
         )
-    return ResolvedWeights(path.name, sha256_of(path), path=path)
+    if path.suffix == ".safetensors" and spelled(tag) != tag:
+        raise InputError(f"{tag}: safetensors opens only paths that are UTF-8; rename the file")
+    return ResolvedWeights(spelled(path.name), sha256_of(path), path=path)
 
 
 def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
@@ -315,7 +317,7 @@ def _keep(
     facts = {
         "method": method.name,
         "scale": str(scale),
-        "origin": resolved.file.url if resolved.file else str(path),
+        "origin": resolved.file.url if resolved.file else spelled(str(path)),
         "source sha256": sha256,
         "licence": resolved.card.licence if resolved.card else "",
         "citation": resolved.card.citation if resolved.card else "",

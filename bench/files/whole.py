@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from zoo.errors import InputError
+from zoo.errors import InputError, spelled
 
 
 def sha256_of(path: Path) -> str:
@@ -34,7 +34,8 @@ def write_whole(contents: Mapping[Path, str | bytes]) -> None:
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
             complete[path] = Path(name)
             with os.fdopen(handle, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+                # A path in a text may hold bytes that are no UTF-8.
+                file.write(spelled(content).encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())  # on the disk before the rename, against a power failure
             complete[path].chmod(0o644)  # mkstemp lets only the owner read

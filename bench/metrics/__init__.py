@@ -2,11 +2,13 @@
 
 A metric gives `<file>_y` under a luma protocol and `<file>_rgb` under an RGB protocol. All metrics
 are measured by default, with two exceptions that must be named: a metric that needs downloaded
-files, listed as FILES with their LICENCE, and a metric with `ASKED = True`.
+files, listed as FILES with their LICENCE, and a metric with `ASKED = True`. A metric may state
+TOLERANCE, the change that `sisrbench check` accepts.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -45,12 +47,18 @@ def quantities() -> dict[str, Quantity]:
     """All quantities of all metrics, by name: each metric of luma and of RGB.
 
     Raises:
-        InputError: a metric's file lacks UNIT or HIGHER_IS_BETTER.
+        InputError: a metric's file lacks UNIT or HIGHER_IS_BETTER, or a constant is not usable.
     """
     found = {}
     for metric in names():
-        stated = registry.facts("metric", FOLDER, metric, ("UNIT", "HIGHER_IS_BETTER"))
-        better = stated["HIGHER_IS_BETTER"]
+        stated = registry.facts(
+            "metric", FOLDER, metric, ("UNIT", "HIGHER_IS_BETTER"), ("TOLERANCE",)
+        )
+        better, tolerance = stated["HIGHER_IS_BETTER"], stated.get("TOLERANCE", 0.0)
+        registry.refuse_unless(
+            "metric", FOLDER, metric, "TOLERANCE", "a finite number of at least 0",
+            type(tolerance) in (int, float) and 0 <= tolerance < math.inf,
+        )  # fmt: skip
         registry.refuse_unless(
             "metric", FOLDER, metric, "HIGHER_IS_BETTER", "True, False or None",
             better is None or isinstance(better, bool),
@@ -62,6 +70,7 @@ def quantities() -> dict[str, Quantity]:
                 unit=stated["UNIT"],
                 higher_is_better=better,
                 metric=metric,
+                tolerance=float(tolerance),
             )
     return found
 

@@ -39,6 +39,8 @@ from zoo.errors import InputError, unknown
 
 UNIT = ""
 HIGHER_IS_BETTER = True
+TOLERANCE = 0.0001
+"""A tenth of the last printed digit: the paper prints three decimals."""
 # torchvision's file name holds the first digits of the SHA-256; no full hash is published.
 FILES = (RemoteFile("https://download.pytorch.org/models", "alexnet-owt-7be5be79.pth", "7be5be79"),)
 LICENCE = "none stated for the weights; torchvision is BSD-3-Clause, ImageNet is for research only"

@@ -11,6 +11,7 @@ from zoo.errors import InputError
 
 UNIT = ""
 HIGHER_IS_BETTER = None
+TOLERANCE = 0.001
 ASKED = True
 
 

@@ -10,6 +10,8 @@ from bench.protocol import Protocol
 
 UNIT = "dB"
 HIGHER_IS_BETTER = True
+TOLERANCE = 0.001
+"""A tenth of the last printed digit: papers print two decimals."""
 
 
 def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:

@@ -22,6 +22,8 @@ from zoo.errors import InputError
 
 UNIT = ""
 HIGHER_IS_BETTER = True
+TOLERANCE = 0.00001
+"""A tenth of the last printed digit: papers print four decimals."""
 
 RADIUS = 5
 """Pixels from the window's centre to the edge: 2 * 5 + 1 = 11 weights."""

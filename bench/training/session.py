@@ -40,7 +40,7 @@ from bench.training.log import Logbook
 from bench.training.pictures import luma_of, pictures_of
 from bench.training.processes import Processes
 from bench.training.recipes import Training
-from zoo.errors import InputError, one_line
+from zoo.errors import InputError, one_line, spelled
 from zoo.method import LearningInputs, Method, Step
 from zoo.recipe import Descent
 
@@ -222,8 +222,13 @@ def _found(
         Facts are None if the weights are already learned.
 
     Raises:
-        InputError: an existing file is damaged, or belongs to a different training.
+        InputError: an existing file is damaged, or belongs to a different training, or the path
+            of the folder is no UTF-8.
     """
+    if spelled(str(options.out)) != str(options.out):
+        raise InputError(
+            f"{options.out}: safetensors opens only paths that are UTF-8; give another --out"
+        )
     files = _Files(options.out, training.name)
     past: dict[str, str] = {}
     saved: dict[str, Tensor] = {}

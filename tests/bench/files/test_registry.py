@@ -67,6 +67,16 @@ def test_a_metric_may_say_which_way_is_better_in_any_way(
     assert metrics.quantities()["mine_y"].higher_is_better is eval(better)
 
 
+@pytest.mark.parametrize("tolerance", ["-1", "'0.1'", "None", "True", "1e999"])
+def test_a_metric_has_a_finite_tolerance(
+    tolerance: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"UNIT = ''\nHIGHER_IS_BETTER = True\nTOLERANCE = {tolerance}\nmeasure = None\n"
+    written(tmp_path, "metric", text, monkeypatch)
+    with pytest.raises(InputError, match=r"mine\.py: TOLERANCE is not a finite number"):
+        metrics.quantities()
+
+
 @pytest.mark.parametrize("better", ["1", "'yes'", "()"])
 def test_a_metric_says_nothing_else(
     better: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
