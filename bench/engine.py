@@ -49,7 +49,8 @@ def run_inline(
 ) -> Ran:
     """Measure in turn every unit that is `waiting`, and store its Results.
 
-    A unit that fails does not keep others from being measured.
+    A unit that fails does not keep others from being measured. But if all units with a dataset
+    fail, costs are not measured.
 
     Args:
         units: the units to have in the store.
@@ -64,9 +65,13 @@ def run_inline(
         InputError: the store cannot be used. The Results of earlier units stay in the store.
     """
     measured = waiting(units, store, again=again)
-    failures, done = [], 0
+    on_images = sum(unit.dataset is not None for unit in units)
+    failures: list[Failure] = []
+    done = 0
     with progress.work(len(measured), sum(_steps(unit) for unit in measured)):
-        for unit in measured:
+        for unit in measured:  # those with a dataset come first
+            if unit.dataset is None and 0 < on_images == len(failures):
+                break
             with progress.piece(unit.label) as lines:
                 try:
                     results = _measured(unit, progress)

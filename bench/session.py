@@ -44,7 +44,7 @@ from bench.plan import AccuracyRequest, CostRequest, Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.published import Claim
-from bench.result import Failure, Quantity, Result, WeightsName, cell, to_csv
+from bench.result import Cell, Failure, Quantity, Result, WeightsName, cell, to_csv
 from bench.store import Store, StoreFile
 from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance
@@ -453,11 +453,12 @@ class Session:
             keys = [unit.key for unit in units if found.has(unit.key)]
             keys += [key for answer in answers for key in answer.keys]
             failures = [*ran.failures, *(each for answer in answers for each in answer.failures)]
-            if failures and not keys:
-                raise InputError(failures[0].reason)
-            found.renew(keys)
             results = found.results(keys)
-            requested = {cell(result) for result in results}
+            on_images = (requests and requests[0].call == "measure") or (units and units[0].dataset)
+            if failures and not any(result.dataset or not on_images for result in results):
+                raise InputError(failures[0].reason)
+            requested = _refuse_namesakes(found, keys)
+            found.renew(keys)
             elsewhere = sum(cell(result) not in requested for result in found.newest())
             trained = [*learned, *(name for answer in answers for name in answer.trained)]
             runs, trainings = found.runs(), found.trainings(trained)
@@ -477,6 +478,24 @@ class Session:
             failures=tuple(failures),
             file=found.file,
         )
+
+
+def _refuse_namesakes(found: Store, keys: Iterable[str]) -> set[Cell]:
+    """The cells of some units, no two of which have a cell in common.
+
+    Raises:
+        InputError: two different methods, files of weights or folders have the same name.
+    """
+    owners: dict[Cell, str] = {}
+    for key in keys:
+        for result in found.results([key]):
+            if owners.setdefault(cell(result), key) != key:
+                raise InputError(
+                    f"two different methods, files of weights or folders are called {result.method} "
+                    f"x{result.scale} {result.dataset}".rstrip()
+                    + "; rename one of them"
+                )
+    return set(owners)
 
 
 def _failure_of(claim: Claim, failures: Sequence[Failure]) -> str:

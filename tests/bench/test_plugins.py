@@ -117,7 +117,7 @@ def test_two_methods_of_one_name_are_refused(
     args = ("-d", photos, "-s", 2, "--out", tmp_path / "out")
     assert run("run", "-m", first, "-m", second, *args) == 2
     assert "folders are called mine x2 photos; rename one of them" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "index.html").exists()
 
 
 def test_a_path_may_hold_an_at_and_a_colon(photos: Path, tmp_path: Path) -> None:
