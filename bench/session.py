@@ -490,10 +490,10 @@ def _refuse_namesakes(found: Store, keys: Iterable[str]) -> set[Cell]:
     for key in keys:
         for result in found.results([key]):
             if owners.setdefault(cell(result), key) != key:
+                called = f"{result.method} x{result.scale} {result.dataset}".rstrip()
                 raise InputError(
-                    f"two different methods, files of weights or folders are called {result.method} "
-                    f"x{result.scale} {result.dataset}".rstrip()
-                    + "; rename one of them"
+                    f"two different methods, files of weights or folders are called {called}; "
+                    "rename one of them"
                 )
     return set(owners)
 
