@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bench.costs import Cost, Subject
 from bench.graph.counting import PRODUCTS
-from bench.graph.trace import Graph, Value, trace_method
+from bench.graph.growth import described
+from bench.graph.trace import SIDE, Graph, Value, trace_method
 from zoo.errors import InputError
 
 TIMED = False
@@ -53,21 +54,27 @@ def measure(subject: Subject) -> dict[str, Cost]:
     """Numbers of parameters; a shared tensor counts once.
 
     `parameters` counts the whole module. The other quantities count only parameters that the
-    forward pass at this scale uses: `conv_parameters` the weights and biases of convolutions and
-    linear layers, `conv_weights` only the weights. Both are left out if the forward pass cannot be
-    traced.
+    forward pass at this scale uses for a 1280x720 output: `conv_parameters` the weights and biases
+    of convolutions and linear layers, `conv_weights` only the weights. A note says if a small image
+    uses others. Both are left out if the forward pass cannot be traced.
     """
     module = subject.module
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     everything = Cost(float(sum(sizes.values())))
-    try:
-        graph = trace_method(subject.method, module, subject.scale)
-    except InputError:
+    used = {}
+    for size in ((SIDE, SIDE), subject.lr_720p):
+        try:
+            used[size] = convolutional(trace_method(subject.method, module, subject.scale, size))
+        except InputError:  # a network may refuse a size
+            continue
+    if not used:
         return {"parameters": everything}
-    weights, biases = convolutional(graph)
-    used = sum(sizes[name] for name in weights)
+    size, (weights, biases) = list(used.items())[-1]
+    same = all(each == (weights, biases) for each in used.values())
+    note = "" if same else f"those used at {described(size)}; depends on the size"
+    total = sum(sizes[name] for name in weights)
     return {
         "parameters": everything,
-        "conv_parameters": Cost(float(used + sum(sizes[name] for name in biases))),
-        "conv_weights": Cost(float(used)),
+        "conv_parameters": Cost(float(total + sum(sizes[name] for name in biases)), note=note),
+        "conv_weights": Cost(float(total), note=note),
     }
