@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from bench.costs import Cost, Subject
 from bench.graph.counting import PRODUCTS
-from bench.graph.growth import described
-from bench.graph.trace import SIDE, Graph, Value, trace_method
+from bench.graph.growth import described, graph_at
+from bench.graph.trace import Graph, Value, trace_method
 from zoo.errors import InputError
 
 TIMED = False
@@ -50,6 +50,14 @@ def convolutional(graph: Graph) -> tuple[set[str], set[str]]:
     return weights, biases - weights
 
 
+def _of_small(subject: Subject) -> Graph:
+    return trace_method(subject.method, subject.module, subject.scale)
+
+
+def _of_720p(subject: Subject) -> Graph:
+    return graph_at(subject.method, subject.module, subject.scale, subject.lr_720p)
+
+
 def measure(subject: Subject) -> dict[str, Cost]:
     """Numbers of parameters; a shared tensor counts once.
 
@@ -61,17 +69,18 @@ def measure(subject: Subject) -> dict[str, Cost]:
     module = subject.module
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     everything = Cost(float(sum(sizes.values())))
-    used = {}
-    for size in ((SIDE, SIDE), subject.lr_720p):
+    used = []
+    for trace in (_of_small, _of_720p):
         try:
-            used[size] = convolutional(trace_method(subject.method, module, subject.scale, size))
+            used.append(convolutional(trace(subject)))
         except InputError:  # a network may refuse a size
             continue
     if not used:
         return {"parameters": everything}
-    size, (weights, biases) = list(used.items())[-1]
-    same = all(each == (weights, biases) for each in used.values())
-    note = "" if same else f"those used at {described(size)}; depends on the size"
+    weights, biases = used[-1]
+    note = ""
+    if used[0] != used[-1]:
+        note = f"those used at {described(subject.lr_720p)}; depends on the size"
     total = sum(sizes[name] for name in weights)
     return {
         "parameters": everything,

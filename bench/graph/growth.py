@@ -132,10 +132,8 @@ def of_method(method: Method, module: nn.Module, scale: int, stated: Size) -> Gr
         InputError: the module cannot be traced for a size of `FITTED`, or its output has another
             size than the method's contract says.
     """
-    # By the file's bytes, because a notebook may edit the file and measure again.
-    code = method.source.read_bytes() if method.source.is_file() else b""
-    key = (method.name, code, scale, stated)
-    if code and key in _known:
+    key = _key(method, scale, stated)
+    if key in _known:
         _known.move_to_end(key)
         return _known[key]
     graphs = {size: _held_to_contract(method, module, scale, size) for size in FITTED}
@@ -148,11 +146,27 @@ def of_method(method: Method, module: nn.Module, scale: int, stated: Size) -> Gr
         except InputError as error:
             refused[size] = str(error)
     found = Growth(graphs, stated, refused)
-    if code:
+    if method.source.is_file():
         _known[key] = found
         while len(_known) > _KEPT:
             _known.popitem(last=False)
     return found
+
+
+def graph_at(method: Method, module: nn.Module, scale: int, stated: Size) -> Graph:
+    """The graph at the stated size alone: of `of_method`, if that is kept, else a new trace.
+
+    Raises:
+        InputError: the module cannot be traced at this size.
+    """
+    kept = _known.get(_key(method, scale, stated))
+    return kept.graph(stated) if kept else trace_method(method, module, scale, stated)
+
+
+def _key(method: Method, scale: int, stated: Size) -> tuple[str, bytes, int, Size]:
+    # By the file's bytes, because a notebook may edit the file and measure again.
+    code = method.source.read_bytes() if method.source.is_file() else b""
+    return method.name, code, scale, stated
 
 
 def _held_to_contract(method: Method, module: nn.Module, scale: int, size: Size) -> Graph:
