@@ -318,6 +318,36 @@ def test_what_depends_on_the_size_has_no_value_per_pixel_and_says_so(
     assert additions.measure(subject(net))["additions_per_input_px"].value is None
 
 
+class WideWindowed(Windowed):
+    """The same with 64 filters between."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__(window)
+        self.conv = nn.Sequential(  # type: ignore[assignment]
+            nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 12, 3, padding=1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("window", "multiplies_720p", "activations_720p"),
+    [  # of 640x368, 648x360, 644x364 and 640x360 px of LR
+        (16, 2.034892800, 17.89952),
+        (12, 2.015539200, 17.72928),
+        (7, 2.025354240, 17.815616),
+        (8, 1.990656000, 17.5104),
+    ],
+)
+def test_a_window_takes_what_runs_on_the_padded_image(
+    window: int,
+    multiplies_720p: float,
+    activations_720p: float,
+    subject: Callable[[nn.Module], Subject],
+) -> None:
+    given = subject(WideWindowed(window))
+    assert multiplies.measure(given)["multiplies_720p"].value == multiplies_720p
+    assert activations.measure(given)["activations_720p"].value == activations_720p
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_count_is_negative(name: str, subject: Callable[[nn.Module], Subject]) -> None:
     given = subject(NETWORKS[name]())
