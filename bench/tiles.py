@@ -222,8 +222,11 @@ class _Needs:
             InputError: the network does not run on the image, or makes constants whose numbers no
                 trace shows; tiles of another size could run.
         """
-        found = self._signature(x, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        found = self._signature(x, height, width)
         if isinstance(found, str):
+            with torch.inference_mode(False):
+                self._traced(x, height, width, proxies=False)  # the network's own words, if any
             raise InputError(found)
         return found
 
@@ -238,9 +241,9 @@ class _Needs:
         except InputError as error:
             return str(error)
 
-    def _traced(self, x: Tensor, height: int, width: int) -> Graph:
+    def _traced(self, x: Tensor, height: int, width: int, *, proxies: bool = True) -> Graph:
         like = torch.empty(1, x.shape[1], height, width, dtype=x.dtype, device="meta")
-        return trace(self._network, like, proxies=True)
+        return trace(self._network, like, proxies=proxies)
 
     def bytes_per_pixel(self, x: Tensor) -> float:
         """Bytes at the peak for each pixel of an image; `x` has shape (N, C, h, w).
