@@ -125,7 +125,12 @@ def _folder(folder: Path, progress: Progress) -> Dataset:
         InputError: the folder has no images, or a broken link where an image should be.
     """
     entries = sorted(folder.iterdir())
-    images = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    # A broken link is named below; a folder or a pipe is no image, whatever its name.
+    images = [
+        path
+        for path in entries
+        if path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())
+    ]
     seen = [path for path in images if not path.name.startswith(".")]
     broken = [path for path in seen if not path.exists()]
     if broken:
