@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from bench.foreign.guard import State
 from bench.measure import measure
-from bench.plan import Unit, differences
+from bench.plan import PLACE, Unit, differences
 from bench.progress import Progress
 from bench.result import Failure, Result, doubts
 from bench.store import Store
@@ -65,6 +67,8 @@ def run_inline(
         InputError: the store cannot be used. The Results of earlier units stay in the store.
     """
     measured = waiting(units, store, again=again)
+    for line in _why_again(measured, store):
+        progress.say(line)
     on_images = sum(unit.dataset is not None for unit in units)
     failures: list[Failure] = []
     done = 0
@@ -84,10 +88,30 @@ def run_inline(
                     failures.append(Failure(str(unit.method.source), _foreign(changes)))
                     lines.append("not measured")
                     break  # every later number of this process would be made under the changes
-                store.add(unit.key, unit.label, run, results, anew=again)
+                store.add(unit.key, unit.label, run, results, unit.facts, anew=again)
                 lines.extend(_averages(results))
                 done += 1
     return Ran(done, failures)
+
+
+def _why_again(units: Sequence[Unit], store: Store) -> list[str]:
+    """Why units are measured that were measured before, in words; a line for each reason."""
+    known = {_place(facts): facts for facts in store.facts()}
+    counted: Counter[str] = Counter()
+    for unit in units:
+        before = known.get(_place(unit.facts))
+        changed = differences(before, unit.facts) if before is not None else []
+        if changed:
+            counted[listed(changed)] += 1
+    return [
+        f"measured again: {count} of {len(units)}, since this changed: {reason}"
+        for reason, count in counted.items()
+    ]
+
+
+def _place(facts: Mapping[str, Any]) -> str:
+    """The facts by which people know a unit, as a text."""
+    return json.dumps([facts.get(name) for name in PLACE])
 
 
 def _foreign(changes: Sequence[str]) -> str:
@@ -115,7 +139,14 @@ def _measured(unit: Unit, progress: Progress) -> list[Result]:
         raise InputError(
             f"raised {one_line(error, 160)}; set {TRACEBACK}=1 to see where"
         ) from error
-    changed = differences(unit.facts, unit.read_again().facts)
+    now = unit.read_again().facts
+    files = [name for name in now["files"] if name not in unit.facts["files"]]
+    if files:
+        raise InputError(
+            f"reads {listed(files)} only when it computes, so that its numbers would not be known "
+            "by it; name the file in the Method's `files`, or read it in `build`"
+        )
+    changed = differences(unit.facts, now)
     if changed:
         raise InputError(
             f"{listed(changed)} changed while it was measured, so nothing is kept; run again"

@@ -37,6 +37,7 @@ from bench.evaluate import super_resolve
 from bench.experiments import Experiment
 from bench.files import weights
 from bench.files.whole import write_whole
+from bench.foreign import reads
 from bench.foreign.alone import Answer, Request, answer, ask, received
 from bench.foreign.guard import State
 from bench.inference import DEFAULT, Inference, switches
@@ -523,6 +524,7 @@ def serve(folder: str) -> None:
         with Session(**request.session, progress=progress) as session:
             # All modules that compute numbers are imported by now, and the method is not.
             session.watch = State.now()
+            reads.watch(zoo.installed_packages())
             outcome = getattr(session, request.call)(
                 [request.spec], *request.arguments, **request.options
             )

@@ -85,7 +85,9 @@ def answer(folder: str, given: Answer) -> None:
 
 def _end_with_the_asking_process() -> None:
     """Wait until the process that asked is gone, then end this process at once."""
-    sys.stdin.buffer.read()
+    # Not sys.stdin, whose lock would be held when Python ends.
+    while os.read(0, 1):
+        pass
     os._exit(1)
 
 
