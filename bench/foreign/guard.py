@@ -61,7 +61,7 @@ def settings() -> dict[str, object]:
         "torch.is_grad_enabled()": torch.is_grad_enabled(),
         "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled(),
         # PyTorch tells this setting by its effect only.
-        "torch.set_flush_denormal()": bool((torch.full((1,), 1e-40) == 0).item()),
+        "torch.set_flush_denormal()": _flushes(),
         "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
         "torch.backends.cudnn.flags()": tuple(
             getattr(torch.backends.cudnn, name)
@@ -82,6 +82,12 @@ def settings() -> dict[str, object]:
     # PyTorch adds variables of its own, but changes none.
     found |= {f"the variable {name}": value for name, value in os.environ.items()}
     return found
+
+
+def _flushes() -> bool:
+    """Whether PyTorch computes 0 for the smallest numbers."""
+    tiny = torch.full((1,), 1e-40, dtype=torch.float32, device="cpu")
+    return bool((tiny == 0).item())
 
 
 def _precisions() -> Iterator[str]:

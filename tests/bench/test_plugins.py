@@ -169,22 +169,7 @@ def measured(out: Path) -> dict[str, float]:
 
 FOREIGN = {
     "a default dtype on import": ("torch.set_default_dtype(torch.bfloat16)", ""),
-    "a default dtype in forward": ("", "torch.set_default_dtype(torch.bfloat16)"),
-    "a convolution": (
-        "import torch.nn.functional as F; old = F.conv2d; F.conv2d = lambda *a: old(*a)",
-        "",
-    ),
-    "a tensor's method": ("", "torch.Tensor.clamp = lambda self, *a: self"),
-    "a layer's method": ("", "torch.nn.Conv2d.forward = lambda self, x: x"),
-    "rounding": ("", "import zoo.resample; zoo.resample.round_half_up = torch.round"),
-    "a logarithm": ("", "import math; math.log10 = lambda x: 1.0"),
-    "a protocol": (
-        "import bench.protocol as p; object.__setattr__(p.PROTOCOLS['srcnn2014'], 'round_sr', False)",
-        "",
-    ),
-    "the precision of products": ("torch.backends.mkldnn.conv.fp32_precision = 'bf16'", ""),
-    "a built-in function": ("", "import builtins; builtins.round = lambda x, *a: x"),
-    "the clock": ("", "import time; time.perf_counter = lambda: 0.0"),
+    "a layer's method in forward": ("", "torch.nn.Conv2d.forward = lambda self, x: x"),
 }
 
 
