@@ -455,7 +455,9 @@ class Session:
             keys += [key for answer in answers for key in answer.keys]
             failures = [*ran.failures, *(each for answer in answers for each in answer.failures)]
             results = found.results(keys)
-            on_images = (requests and requests[0].call == "measure") or (units and units[0].dataset)
+            # If values on images were asked for, costs alone are no answer.
+            calls = {request.call for request in requests}
+            on_images = "measure" in calls or any(unit.dataset for unit in units)
             if failures and not any(result.dataset or not on_images for result in results):
                 raise InputError(failures[0].reason)
             requested = _refuse_namesakes(found, keys)
