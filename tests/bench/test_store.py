@@ -291,3 +291,46 @@ def test_newest_keeps_the_times_of_every_run(store: Store) -> None:
         ("seconds", 1.0), ("seconds", 2.0), ("parameters", 9.0)
     ]  # fmt: skip
     assert len(store.newest()) == 2
+
+
+def edit(folder: Path, statement: str) -> None:
+    other = sqlite3.connect(folder / FILE)
+    with other:
+        other.execute(statement)
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE results SET value = 99.0 WHERE image = 'baby'",
+        "UPDATE results SET method = 'mine' WHERE image = 'baby'",
+        "DELETE FROM results WHERE image = 'baby'",
+        "INSERT INTO results SELECT * FROM results WHERE image = 'baby'",
+    ],
+)
+def test_edited_rows_of_a_unit_are_refused(tmp_path: Path, store: Store, statement: str) -> None:
+    fill(store, "k", RESULT, replace(RESULT, image=""))
+    edit(tmp_path, statement)
+    with pytest.raises(InputError, match=r"rows of the unit k\.\.\. were edited, added or deleted"):
+        store.results()
+
+
+def test_a_store_of_the_version_before_is_read_and_goes_on(tmp_path: Path) -> None:
+    old = Store(tmp_path)
+    fill(old, "k", RESULT)
+    old.close()
+    edit(tmp_path, "DROP TABLE identities")
+    edit(tmp_path, f"PRAGMA user_version = {FORMAT - 1}")
+    again = Store(tmp_path)
+    assert again.results() == [RESULT]
+    assert again.facts() == []
+    again.add("l", "unit l", "r1", [replace(RESULT, image="bird")], {"method": "mine"})
+    assert again.facts() == [{"method": "mine"}]
+    again.close()
+
+
+def test_results_that_are_measured_again_replace_the_older(store: Store) -> None:
+    fill(store, "k", RESULT)
+    store.add("k", "unit k", "r1", [replace(RESULT, value=2.0)], anew=True)
+    assert [result.value for result in store.results()] == [2.0]
