@@ -68,6 +68,19 @@ def decode(path: Path) -> NDArray[np.uint8]:
         raise InputError(f"{path} cannot be read: {reason}; fetch or export it again") from error
 
 
+def shape_of(path: Path) -> tuple[int, int, int]:
+    """Channels, height and width that the header of an image file states.
+
+    (0, 0, 0) for a file that `decode` refuses because it cannot be read.
+    """
+    try:
+        with _opened(path) as image:
+            channels = 1 if image.mode in ("L", "LA") else 3
+            return channels, image.height, image.width
+    except Exception:  # for a damaged file, Pillow may raise almost any exception
+        return 0, 0, 0
+
+
 def _opened(path: Path) -> Image.Image:
     """An image file, opened without Pillow's own limit, which the user could not raise."""
     with _OPENING:
