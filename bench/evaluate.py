@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from bench import images
 from bench.graph.trace import computing_dtype
+from bench.machine import out_of_memory
 from bench.metrics import Metric
 from bench.protocol import Protocol
 from zoo.errors import InputError, one_line
 from zoo.method import Channels, Method
 from zoo.resample import Rounding, imresize, round_half_up
 
+MORE_MEMORY = "raise the memory limit, close other programs, or give a smaller image"
+"""What to do where memory ran out."""
 _OPENCV = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,
@@ -130,6 +133,10 @@ def _apply(
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a user's file may raise anything, or call exit()
+        if isinstance(error, Exception) and out_of_memory(error):
+            raise InputError(
+                f"{method.name}: memory ran out on {size[1]}x{size[0]} px; {MORE_MEMORY}"
+            ) from error
         raise InputError(
             f"{method.name}: forward raised {one_line(error, 160)}; fix the method, or "
             "give a smaller image"
@@ -184,6 +191,24 @@ def super_resolve(
         planes = lr.expand(3, -1, -1)
         return _apply(planes, size, method, module, protocol).mean(0, keepdim=True)
     return _apply(lr, size, method, module, protocol)
+
+
+def least_memory(shape: tuple[int, int, int], protocol: Protocol, channels: Channels) -> int:
+    """Bytes that evaluating an image takes at least, for every method: four float64 images.
+
+    Measured with bicubic on 25 and 144 megapixels: 4.3 to 5.6 images, of luma or of RGB as the
+    protocol says, and two planes more if luma is taken of an RGB file.
+
+    Args:
+        shape: channels, height and width of the HR file.
+        protocol: the rules.
+        channels: planes that the method takes.
+    """
+    in_file, height, width = shape
+    planes = 3 if protocol.convert_gray else in_file
+    if protocol.degrade == "luma" and channels != "RGB":
+        planes = 1
+    return 8 * height * width * (4 * planes + 2 * (in_file > planes))
 
 
 def hr_and_lr(

@@ -7,7 +7,9 @@ is RGB.
 from __future__ import annotations
 
 import io
+import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,13 @@ _YCBCR = (
 _PER_LEVEL = 255_000
 _OFFSETS = (16, 128, 128)
 
+MAX_PIXELS = "SISRBENCH_MAX_PIXELS"
+"""Environment variable: pixels that an image file may have, if not `_MAX_PIXELS`."""
+_MAX_PIXELS = 178_956_970
+"""The limit above which Pillow refuses an image as a likely decompression bomb."""
+_OPENING = threading.Lock()
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
+
 
 def decode(path: Path) -> NDArray[np.uint8]:
     """The pixels of an image file, uint8: (H, W) for a grayscale file, (H, W, 3) for RGB.
@@ -39,10 +48,11 @@ def decode(path: Path) -> NDArray[np.uint8]:
 
     Raises:
         InputError: the file is no image, truncated, animated, partly transparent, neither gray nor
-            RGB, or has other than 8 bits per channel.
+            RGB, has other than 8 bits per channel, or more pixels than the limit.
     """
     try:
-        with Image.open(path) as image:
+        with _opened(path) as image:
+            _refuse_too_large(image, path)
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise InputError(f"{path} holds {frames} frames; give a single image")
@@ -56,6 +66,50 @@ def decode(path: Path) -> NDArray[np.uint8]:
     except Exception as error:  # for a damaged file, Pillow may raise almost any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} cannot be read: {reason}; fetch or export it again") from error
+
+
+def shape_of(path: Path) -> tuple[int, int, int]:
+    """Channels, height and width that the header of an image file states.
+
+    (0, 0, 0) for a file that `decode` refuses because it cannot be read.
+    """
+    try:
+        with _opened(path) as image:
+            channels = 1 if image.mode in ("L", "LA") else 3
+            return channels, image.height, image.width
+    except Exception:  # for a damaged file, Pillow may raise almost any exception
+        return 0, 0, 0
+
+
+def _opened(path: Path) -> Image.Image:
+    """An image file, opened without Pillow's own limit, which the user could not raise."""
+    with _OPENING:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _refuse_too_large(image: Image.Image, path: Path) -> None:
+    """Refuse an image with too many pixels by its header, before a pixel is decoded.
+
+    Raises:
+        InputError: the image has more pixels than `SISRBENCH_MAX_PIXELS` or the default allow, or
+            the variable is no number.
+    """
+    given = os.environ.get(MAX_PIXELS, "")
+    if given and not re.fullmatch("[0-9]{1,18}", given):
+        raise InputError(f"{MAX_PIXELS} is {given!r}; give a number of pixels, as 400000000")
+    limit = int(given or _MAX_PIXELS)
+    # A TIFF file may have tiles, which are decoded whole, larger than the image.
+    tags = getattr(image, "tag_v2", {})
+    for width, height in (image.size, (tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0))):
+        if width * height > limit:
+            raise InputError(
+                f"{path} has {width}x{height} pixels, more than {limit}; to allow it, set "
+                f"{MAX_PIXELS}={width * height}"
+            )
 
 
 def _refuse_other_depths(image: Image.Image, path: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,9 @@ import torch
 
 from bench.protocol import SEED
 from zoo.errors import InputError
+
+if sys.platform != "win32":
+    import resource
 
 _LIBRARIES = ("scikit-image", "scipy", "pandas", "pillow")
 
@@ -175,18 +179,29 @@ _OUT_OF_MEMORY = (
 def memory_for_an_image(device: torch.device, workers: int) -> int:
     """Bytes that each image may take by default: a share of the memory that is free now.
 
-    On Linux a control group may allow less memory than the machine has.
-
     Args:
         device: where images are computed.
         workers: how many images are computed at once.
     """
+    return max(int(SHARE * free_memory(device) / workers), 1)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process can still take on a device.
+
+    On Linux a control group may allow less memory than the machine has, and elsewhere than on
+    Windows a limit of the address space (`ulimit -v`).
+    """
     give_back_memory(device)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-    else:
-        free = min([psutil.virtual_memory().available, *_granted(_CGROUPS, _OWN_CGROUP)])
-    return max(int(SHARE * free / workers), 1)
+        return int(free)
+    found = [psutil.virtual_memory().available, *_granted(_CGROUPS, _OWN_CGROUP)]
+    if sys.platform != "win32":
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            found.append(limit - psutil.Process().memory_info().vms)
+    return max(min(found), 0)
 
 
 def give_back_memory(device: torch.device) -> None:

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bench import costs, images, metrics
+from bench import costs, images, machine, metrics
 from bench.datasets import Dataset, ImageFile
-from bench.evaluate import evaluate, pooled
+from bench.evaluate import MORE_MEMORY, evaluate, least_memory, pooled
 from bench.files import weights
 from bench.hints.output import hint
 from bench.inference import switches
@@ -79,27 +79,37 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
             )
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
+        except Exception as error:
+            if not machine.out_of_memory(error):
+                raise
+            height, width = pixels.shape[:2]
+            raise InputError(
+                f"{image.path}, x{unit.scale}: memory ran out on {width}x{height} px; {MORE_MEMORY}"
+            ) from error
         progress.advance()
         # Emptied, because the module goes on to another image, whose remarks are separate.
         remarks[image.name], module.fallbacks = module.fallbacks, []
         return found
 
-    workers = _workers(unit, len(dataset.images))
+    workers = _fitting(unit, dataset.images, _workers(unit, len(dataset.images)))
     factor = unit.method.factor(unit.scale)
     run = prepare(module, unit.inference, factor, unit.device, max(workers, 1))
     found = _each(measured, dataset.images, run, workers)
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}
-    mistake = hint(
-        (
-            (image.name, decoded(image.path, image.sha256), values[image.name][unit.protocol.psnr])
-            for image in dataset.images
-        ),
-        unit.scale,
-        unit.protocol,
-        unit.method,
-        run,
-        unit.device,
-    )
+    psnr = {name: each[unit.protocol.psnr] for name, each in values.items()}
+    try:
+        mistake = hint(
+            ((one.name, decoded(one.path, one.sha256), psnr[one.name]) for one in dataset.images),
+            unit.scale,
+            unit.protocol,
+            unit.method,
+            run,
+            unit.device,
+        )
+    except Exception as error:
+        if not machine.out_of_memory(error):
+            raise
+        raise InputError(f"memory ran out in the search for a hint; {MORE_MEMORY}") from error
     of_weights = unit.weights.card.remark if unit.weights.card else ""
     ordered = sorted(values, key=_by_numbers)
     results = []
@@ -213,6 +223,27 @@ def _workers(unit: Unit, images: int) -> int:
     if unit.device.type != "cpu" or unit.inference.compiled:
         return 0
     return min(torch.get_num_threads(), images)
+
+
+def _fitting(unit: Unit, images_of: Sequence[ImageFile], workers: int) -> int:
+    """`workers`, or fewer where images of the largest size do not fit into memory together.
+
+    Raises:
+        InputError: an image does not fit alone; no pixel has been decoded.
+    """
+    needs = {
+        image.path: least_memory(images.shape_of(image.path), unit.protocol, unit.method.channels)
+        for image in images_of
+    }
+    path = max(needs, key=lambda each: needs[each])
+    free = machine.free_memory(unit.device)
+    if needs[path] > free:
+        _, height, width = images.shape_of(path)
+        raise InputError(
+            f"{path}, {width}x{height} px, needs at least {needs[path] / 2**30:.1f} GiB under "
+            f"{unit.protocol.name}, and {free / 2**30:.1f} GiB are free; {MORE_MEMORY}"
+        )
+    return min(workers, free // max(needs[path], 1))
 
 
 def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:

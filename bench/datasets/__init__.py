@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,16 +71,27 @@ def manifest(name: str) -> Manifest:
     """The manifest of a data set.
 
     Raises:
-        InputError: no data set has this name.
+        InputError: no data set has this name, or its manifest has a row that is no file.
     """
     if name not in names():
         raise unknown("dataset", name, names())
     header, rows = annotated_csv.read(FOLDER / f"{name}.csv", COLUMNS)
-    files = tuple(
-        (row["role"], row["image"], RemoteFile(row["origin"], row["path"], row["sha256"]))
-        for row in rows
-    )
+    files = tuple((row["role"], row["image"], _file(name, row)) for row in rows)
     return Manifest(name, header.get("citation", ""), header.get("licence", ""), files)
+
+
+def _file(name: str, row: Mapping[str, str]) -> RemoteFile:
+    """The file of a manifest's row.
+
+    Raises:
+        InputError: the origin, path, size or hash is not valid.
+    """
+    size = row["bytes"]
+    if not re.fullmatch("[1-9][0-9]{0,17}", size):
+        raise InputError(
+            f"{FOLDER / name}.csv, {row['path']}: bytes {size!r}; give the file's size, as 196730"
+        )
+    return RemoteFile(row["origin"], row["path"], row["sha256"], int(size))
 
 
 def require(name: str) -> None:

@@ -12,11 +12,14 @@ layout, so the cache of a machine can be the mirror of another:
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterable
+import sys
+import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,15 +28,18 @@ from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 import platformdirs
-import requests
 
+from bench.files import download
+from bench.files.download import SourceError, TooLongError
 from bench.files.whole import sha256_of
 from bench.progress import Progress
 from zoo.errors import InputError
 
+if sys.platform != "win32":
+    import fcntl
+
 WORKERS = 8
 """Downloads at the same time."""
-_TIMEOUT = (10, 60)  # seconds to connect, seconds without data from the server
 _ORIGIN = re.compile(
     r"github:[\w.-]+/[\w.-]+@[0-9a-f]+|package:[\w.]+|https://[\w-]+(\.[\w-]+)+(/[\w.~+-]+)*"
 )
@@ -42,14 +48,6 @@ _SHA256 = re.compile("[0-9a-f]{8,64}")
 
 class FetchError(InputError):
     """A file could not be downloaded. A caller may name the missing file and measure the rest."""
-
-
-class _OtherBytesError(Exception):
-    """The downloaded bytes do not have the expected hash."""
-
-
-class _NotSecureError(requests.RequestException):
-    """An https address was redirected to plain http, where any server can answer."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,8 @@ class RemoteFile:
     path: str
     sha256: str
     """All 64 hex digits, or as many first digits as the publisher states; at least eight."""
+    size: int | None = None
+    """In bytes; None if nobody states it."""
 
     def __post_init__(self) -> None:
         if not _ORIGIN.fullmatch(self.origin):
@@ -142,7 +142,9 @@ def fetch_missing(name: str, files: Iterable[RemoteFile], progress: Progress) ->
     """Download the files that are not on this machine, and check the hash of each.
 
     A file appears in the cache only when the file is complete and the hash is right. An interrupted
-    download is continued by the next call.
+    download is continued by the next call. No more bytes are received than the file has, or
+    `download.MOST` if nobody states the size. Of several processes that want the same file, one
+    downloads it and the others wait; Windows lacks the lock for it.
 
     Args:
         name: the noun for the files in the progress line.
@@ -160,19 +162,26 @@ def fetch_missing(name: str, files: Iterable[RemoteFile], progress: Progress) ->
         progress.piece(f"download {name}") as lines,
         ThreadPoolExecutor(WORKERS) as pool,
     ):
-        waiting = [pool.submit(_fetch_one, file) for file in missing]
+        stop = threading.Event()
+        waiting = [pool.submit(_fetch_one, file, progress, stop) for file in missing]
         try:
             for future in as_completed(waiting):
                 future.result()
                 progress.advance()
         except BaseException:  # also Ctrl-C: do not start the downloads that still wait
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
         lines.append(f"{len(missing)} files to {cache_folder()}")
 
 
-def _fetch_one(file: RemoteFile) -> None:
+def _fetch_one(file: RemoteFile, progress: Progress, stop: threading.Event) -> None:
     """Download a file from the mirror or the origin, check the hash, and place the file.
+
+    Args:
+        file: the file.
+        progress: says that another process downloads the file.
+        stop: once set, do not wait for another process any more.
 
     Raises:
         FetchError: no source has the file, or a source has other bytes.
@@ -180,38 +189,128 @@ def _fetch_one(file: RemoteFile) -> None:
     path = local_path(file)
     if file.origin.startswith("package:"):
         raise FetchError(f"{path} is missing or changed; install {file.origin[8:]} again")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _own_part(path, progress, stop) as (part, opened):
+            if is_here(file):  # another process has placed it
+                part.unlink()
+                return
+            try:
+                _receive(file, opened)
+            except _NotTheFileError:
+                part.unlink()
+                raise
+            opened.flush()
+            part.replace(path)
+    except OSError as error:
+        raise FetchError(
+            f"cannot place {path}: {error.strerror}; free the disk, or set SISRBENCH_CACHE"
+        ) from error
+
+
+class _NotTheFileError(FetchError):
+    """A source has other bytes than the file."""
+
+
+def _receive(file: RemoteFile, opened: io.BufferedRandom) -> None:
+    """Receive a file from the first source that has it, and check the hash.
+
+    Args:
+        file: the file.
+        opened: open for appending and reading; holds what an interrupted download has received.
+
+    Raises:
+        _NotTheFileError: a source has other bytes, or more.
+        FetchError: no source has the file.
+        OSError: the bytes cannot be written.
+    """
     sources = [file.url]
     if mirror():
         sources.insert(0, _in_mirror(file))
+    most = download.MOST if file.size is None else file.size
     failures = []
     for source in sources:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # In the same folder, because a file can be renamed only within a file system.
-            with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-                whole = Path(folder) / path.name
-                _download(source, whole, part=path.with_name(f"{path.name}.part"))
-                if not file.is_at(whole):
-                    raise _OtherBytesError
-                whole.replace(path)
-            return
-        except requests.RequestException as error:
-            failures.append(f"{source}: {_reason(error)}")
-        except FileNotFoundError:
-            failures.append(f"{source}: not there")
-        except _OtherBytesError:
-            raise FetchError(
+            if source.startswith("file://"):
+                download.copy(Path(url2pathname(urlsplit(source).path)), opened, most)
+            else:
+                download.download(source, opened, most)
+        except SourceError as error:
+            failures.append(f"{source}: {error}")
+            continue
+        except TooLongError:
+            limit = f"{most:,} bytes, the file's size; nothing was kept: try another mirror"
+            if file.size is None:
+                limit = (
+                    f"{most:,} bytes, the limit for a file of unknown size; nothing was kept: try "
+                    f"another mirror, or place it as {local_path(file)}"
+                )
+            raise _NotTheFileError(f"{source} sends more than {limit}") from None
+        opened.seek(0)
+        if not hashlib.file_digest(opened, "sha256").hexdigest().startswith(file.sha256):
+            raise _NotTheFileError(
                 f"{source} is not the file that was published: its SHA-256 is not "
                 f"{file.sha256[:12]}...; nothing was kept: try another mirror"
-            ) from None
-        except OSError as error:
-            raise FetchError(
-                f"cannot place {path}: {error.strerror}; free the disk, or set SISRBENCH_CACHE"
-            ) from error
+            )
+        return
     raise FetchError(
-        f"cannot download {path.name}: {'; '.join(failures)}; run again with a network, "
+        f"cannot download {Path(file.path).name}: {'; '.join(failures)}; run again with a network, "
         "or set SISRBENCH_MIRROR to a folder that holds it"
     )
+
+
+@contextlib.contextmanager
+def _own_part(
+    path: Path, progress: Progress, stop: threading.Event
+) -> Iterator[tuple[Path, io.BufferedRandom]]:
+    """The file beside `path` that receives a download, and that file opened, locked.
+
+    The system drops the lock of a killed process, so the next one continues the file. An empty
+    file is deleted at the end.
+
+    Args:
+        path: where the complete file is to be.
+        progress: says that another process has the lock.
+        stop: once set, do not wait any more.
+
+    Raises:
+        FetchError: stopped while waiting.
+        OSError: the file cannot be made.
+    """
+    part, said = path.with_name(f"{path.name}.part"), False
+    while True:
+        with part.open("a+b") as opened:
+            if not _locked(opened):
+                if not said:
+                    progress.say(f"{path.name}: another fetch is downloading it; waiting")
+                said = True
+            elif _is_at(part, opened):  # else the process before has placed or deleted it
+                try:
+                    yield part, opened
+                finally:
+                    if _is_at(part, opened) and not opened.seek(0, os.SEEK_END):
+                        part.unlink()
+                return
+        if stop.wait(0.1 if said else 0):
+            raise FetchError(f"{path.name}: stopped before another fetch had downloaded it")
+
+
+def _locked(opened: io.BufferedRandom) -> bool:
+    """Lock a file against other processes and threads; False if one of them has the lock."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _is_at(path: Path, opened: io.BufferedRandom) -> bool:
+    """Whether an open file is still the file at a path."""
+    try:
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _in_mirror(file: RemoteFile) -> str:
@@ -220,47 +319,3 @@ def _in_mirror(file: RemoteFile) -> str:
     if "://" in base:
         return f"{base}/{quote(file.layout)}"
     return (Path(base).resolve() / file.layout).as_uri()
-
-
-def _reason(error: requests.RequestException) -> str:
-    """The reason of a failed download, in words."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answered {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "cut off; the received part is kept and continued by the next try"
-    if isinstance(error, _NotSecureError):
-        return f"redirected through plain http to {error}"
-    return "no connection"
-
-
-def _download(url: str, whole: Path, part: Path) -> None:
-    """Download an address to the file `whole`; a local mirror's file is copied.
-
-    Args:
-        url: the address.
-        whole: path of the complete file.
-        part: path of the incomplete file, from which an interrupted download continues.
-    """
-    if url.startswith("file://"):
-        shutil.copyfile(url2pathname(urlsplit(url).path), whole)
-        return
-    had = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={had}-"} if had else {}
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-        hops = [hop.url for hop in (*answer.history, answer)]
-        if url.startswith("https:") and not all(hop.startswith("https:") for hop in hops):
-            raise _NotSecureError(hops[-1])
-        # The part is as long as the file or longer, but has another hash: start from the beginning.
-        if had and answer.status_code == requests.codes.requested_range_not_satisfiable:
-            part.unlink()
-            _download(url, whole, part)
-            return
-        answer.raise_for_status()
-        # A server may ignore the range and send the whole file.
-        continued = answer.status_code == requests.codes.partial_content
-        with part.open("ab" if continued else "wb") as file:
-            for piece in answer.iter_content(1 << 14):  # 16 KiB
-                file.write(piece)
-    part.replace(whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,6 +12,7 @@ import scipy.io
 import scipy.sparse
 from numpy.typing import NDArray
 
+from bench.files import packed
 from zoo.errors import InputError
 
 Array: TypeAlias = NDArray[Any]
@@ -20,9 +22,11 @@ def load(path: Path) -> dict[str, Any]:
     """The variables of a MATLAB file of version 4 to 7.3, in the form of `scipy.io.loadmat`.
 
     Raises:
-        InputError: the file holds objects or function handles, or refers to other files.
+        InputError: the file holds objects or function handles, refers to other files, or holds far
+            more bytes than its size.
         Exception: the file is damaged; the readers may raise almost any exception.
     """
+    packed.check_matlab(path)
     try:
         found = scipy.io.loadmat(path)
     except NotImplementedError:  # SciPy does not read version 7.3, which is HDF5
@@ -40,7 +44,7 @@ class _Hdf5:
     numbers may differ: an older file stores whole numbers in fewer bytes than MATLAB's class has.
 
     Only the file itself is read. Links to other files are refused. Data are refused as well if the
-    stated size is larger than the stored bytes can hold.
+    stated size is larger than the stored bytes can hold, or far larger than the file.
     """
 
     _MOST_PACKED = 1100  # bytes for each stored byte; deflate reaches at most 1032
@@ -49,6 +53,7 @@ class _Hdf5:
         self.path = path
         self.known: dict[int, Any] = {}
         self.open: set[int] = set()
+        self.unpacked = 0
 
     def variables(self, file: h5py.File) -> dict[str, Any]:
         """Every variable of the file, by name.
@@ -113,7 +118,8 @@ class _Hdf5:
         """The stored array of an item, of any shape, axes in HDF5's order.
 
         Raises:
-            InputError: the data lie in another file, or are smaller than stated.
+            InputError: the data lie in another file, are smaller than stated, or are far larger
+                than the file.
         """
         if item.external is not None or item.is_virtual:
             raise InputError(f"{self.path}: {item.name} lies elsewhere; give a file of its own")
@@ -122,6 +128,10 @@ class _Hdf5:
                 f"{self.path}: {item.name} says to hold {item.nbytes} bytes and does not; "
                 "get it again"
             )
+        # A chunk is unpacked as a whole, even if the array has a single entry.
+        chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
+        self.unpacked += max(item.nbytes, chunk)
+        packed.refuse_bomb(self.path, self.unpacked)
         return np.asarray(item[()])
 
     def _empty(self, item: h5py.Dataset, kind: str, shape: tuple[int, ...]) -> Array:

@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bench.files import matlab
+from bench.files import matlab, packed
 from zoo.errors import InputError, one_line
 from zoo.method import Method
 
@@ -170,6 +170,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         if path.suffix in (".pt", ".pth"):
+            packed.check_zip(path)
             # weights_only: the unpickler refuses code.
             return _state_dict(torch.load(path, map_location="cpu", weights_only=True), path)
     raise InputError(f"{path}: weights end in .safetensors, .pt, .pth or .mat, not {path.suffix!r}")

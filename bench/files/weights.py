@@ -1,31 +1,27 @@
 """Weights of a method: from the name `METHOD@WEIGHTS` to the file and the loaded module.
 
 Published weights keep the authors' formats: PyTorch pickles, MATLAB files of version 5 or 7.3,
-safetensors. After the first load, the weights are kept as safetensors under `converted/` in the
-cache. The name of a converted file contains the hashes of the original and of the code that reads
-the original.
+safetensors. They are converted in memory at each load, so that no file but the original, which is
+known by its hash, decides the weights.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 import zoo
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
-from bench.files.identity import code_of, files_of, is_own
+from bench.files.identity import is_own
 from bench.files.weight_file import load_strictly, read_state_dict, without_prefix
-from bench.files.whole import sha256_of, write_whole
+from bench.files.whole import sha256_of
 from bench.progress import Progress
 from bench.protocol import SEED
 from zoo.errors import InputError, one_line, spelled
@@ -209,30 +205,20 @@ def build(method: Method, chosen: ResolvedWeights, scale: int, device: torch.dev
 def _load(
     module: nn.Module, method: Method, resolved: ResolvedWeights, scale: int, path: Path
 ) -> None:
-    """Load a file into a module, from the converted form if there is one.
+    """Load a file into a module.
 
     Raises:
         InputError: the file has another hash, cannot be read, or does not fit the module.
     """
-    sha256 = sha256_of(path)
-    if not sha256.startswith(resolved.sha256):
+    if not sha256_of(path).startswith(resolved.sha256):
         raise InputError(
             f"{path} has changed: its SHA-256 is not {resolved.sha256[:12]}...; get it again"
         )
-    place = _place_of_converted(method, scale, path, sha256)
-    kept = _converted(place, sha256)
-    if kept is not None:
-        # A method may build other layers than when the converted form was made.
-        with contextlib.suppress(InputError):
-            load_strictly(module, kept, path, method.name)
-            return
     state = without_prefix(read_state_dict(path, method), module.state_dict())
     try:
         load_strictly(module, state, path, method.name)
     except InputError as error:
         raise InputError(f"{error}{_resemblance(state, method, scale)}") from None
-    if place is not None:
-        _keep(module, place, method, resolved, scale, path, sha256)
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -264,67 +250,6 @@ def _outline(method: Method, scale: int) -> dict[str, torch.Size]:
             return _shapes(method.build(scale, method.settings).state_dict())
     except Exception:  # only a hint is lost; using a broken method gives the error message
         return {}
-
-
-# Kept as safetensors
-def _place_of_converted(method: Method, scale: int, path: Path, sha256: str) -> Path | None:
-    """Path of the converted form of a file; None for safetensors, and if the method has no file."""
-    if path.suffix not in (".mat", ".pt", ".pth") or not method.source.is_file():
-        return None
-    facts = [
-        # METHOD+ has the weights of METHOD.
-        method.name.replace("+", "", 1) if method.wrap else method.name,
-        dict(method.settings),
-        scale,
-        code_of(Path(__file__), *files_of(replace(method, wrap=None))),
-    ]
-    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return fetch.cache_folder() / "converted" / f"{sha256[:16]}-{key[:16]}.safetensors"
-
-
-def _converted(place: Path | None, sha256: str) -> dict[str, Tensor] | None:
-    """The converted state dict of an original with this hash, in the shapes of the saved module.
-
-    None if there is no converted form, or if the converted form is damaged.
-    """
-    if place is None or not place.is_file():
-        return None
-    try:
-        with safetensors.safe_open(place, "pt") as file:
-            facts = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except Exception:  # for a damaged file, the reader may raise almost any exception
-        return None
-    whole = facts.get("tensors") == _sha256_of(dict(sorted(state.items())))
-    return state if whole and facts.get("source sha256") == sha256 else None
-
-
-def _keep(
-    module: nn.Module,
-    place: Path,
-    method: Method,
-    resolved: ResolvedWeights,
-    scale: int,
-    path: Path,
-    sha256: str,
-) -> None:
-    """Write the converted form with origin, licence and citation; a write error is ignored."""
-    state = {
-        # Copies, because safetensors refuses tensors that share memory.
-        key: value.detach().clone(memory_format=torch.contiguous_format)
-        for key, value in sorted(module.state_dict().items())
-    }
-    facts = {
-        "method": method.name,
-        "scale": str(scale),
-        "origin": resolved.file.url if resolved.file else spelled(str(path)),
-        "source sha256": sha256,
-        "licence": resolved.card.licence if resolved.card else "",
-        "citation": resolved.card.citation if resolved.card else "",
-        "tensors": _sha256_of(state),
-    }
-    with contextlib.suppress(InputError):  # without the cache, the next load converts again
-        write_whole({place: safetensors.torch.save(state, facts)})
 
 
 def resolve(method: Method, tag: str, scale: int) -> ResolvedWeights:

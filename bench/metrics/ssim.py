@@ -32,6 +32,8 @@ SIGMA = 1.5
 C1 = (0.01 * 255) ** 2
 C2 = (0.03 * 255) ** 2
 """C1 and C2 are (K L)^2 of the paper's formula."""
+BAND = 1 << 24
+"""Values of SR in a band of rows. The bands' maps take up to 2.2 GB, whatever the image's size."""
 
 _BELL = [math.exp(-(k * k) / (2 * SIGMA**2)) for k in range(-RADIUS, RADIUS + 1)]
 WINDOW = [weight / sum(_BELL) for weight in _BELL]
@@ -77,14 +79,36 @@ def measure(sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
         raise InputError(
             f"{width}x{height} px are left to compare; SSIM needs 11x11: take a larger image"
         )
+    # MATLAB pads, so that the SSIM map is as large as the image.
+    padding = RADIUS if protocol.ssim == "3-D" else 0
+    rows = height + 2 * (padding - RADIUS)  # of the SSIM map
+    in_band = max(BAND // (hr.shape[0] * width), 1)
+    return math.fsum(
+        _band(sr, hr, range(first, min(first + in_band, rows)), padding)
+        * (min(in_band, rows - first) / rows)
+        for first in range(0, rows, in_band)
+    )
+
+
+def _band(sr: Tensor, hr: Tensor, rows: range, padding: int) -> float:
+    """Mean SSIM over a band of rows of the SSIM map.
+
+    Args:
+        sr, hr: (C, H, W), float64 in [0, 255].
+        rows: the rows of the map.
+        padding: pixels by which the image is extended on each side; 0 for a 2-D window.
+    """
+    top, bottom = rows.start - padding, rows.stop - padding + 2 * RADIUS
+    inside = slice(max(top, 0), min(bottom, hr.shape[-2]))
+    sr, hr = sr[:, inside], hr[:, inside]
     # SR, HR, SR^2 + HR^2 and SR * HR in a single tensor, so that each blur serves all four.
     maps = sr.new_empty((4, *sr.shape))
     maps[0], maps[1] = sr, hr
     torch.mul(sr, sr, out=maps[2]).addcmul_(hr, hr)
     torch.mul(sr, hr, out=maps[3])
-    if protocol.ssim == "3-D":
-        # MATLAB pads, so that the SSIM map is as large as the image.
-        maps = pad(maps, (RADIUS,) * 4, mode="replicate")
+    if padding:
+        outside = (inside.start - top, bottom - inside.stop)
+        maps = pad(maps, (padding, padding, *outside), mode="replicate")
         maps = torch.einsum("dc,mchw->mdhw", _across_channels(hr), maps)
     blurred = _blur(_blur(maps, -2), -1)
     return _mean_ssim(blurred[0], blurred[1], blurred[2], blurred[3])

@@ -58,6 +58,17 @@ def test_every_file_is_pinned_by_commit_and_hash(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("size", ["", "0", "-5", "12.5", "many", "9" * 30])
+def test_size_that_bounds_no_download_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    monkeypatch.setattr(datasets, "FOLDER", tmp_path)
+    row = f"HR,a,https://example.org/images,a.png,{size},{'0' * 64}"
+    (tmp_path / "own.csv").write_text(f"{','.join(datasets.COLUMNS)}\n{row}\n")
+    with pytest.raises(InputError, match=r"own\.csv, a\.png: bytes '.*'; give the file's size"):
+        datasets.manifest("own")
+
+
 @pytest.mark.parametrize("name", datasets.names())
 def test_no_image_is_listed_twice_in_a_role(name: str) -> None:
     manifest = datasets.manifest(name)

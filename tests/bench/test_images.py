@@ -186,6 +186,68 @@ def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
         images.decode(tmp_path / "gone.png")
 
 
+def header_of_png(path: Path, width: int, height: int) -> None:
+    """A PNG file with a size and without pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b""))
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize("size", [(20_000, 10_000), (100_000, 100_000)])
+def test_large_image_is_refused_by_its_header_and_says_how_to_allow_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    path, (width, height) = tmp_path / "a.png", size
+    header_of_png(path, width, height)
+    allowing = f"SISRBENCH_MAX_PIXELS={width * height}"
+    with pytest.raises(
+        InputError,
+        match=rf"a\.png has {width}x{height} pixels, more than 178956970; to .*, set {allowing}",
+    ):
+        images.decode(path)
+    monkeypatch.setenv("SISRBENCH_MAX_PIXELS", str(width * height - 1))
+    with pytest.raises(InputError, match=f"more than {width * height - 1}"):
+        images.decode(path)
+
+
+def test_limit_of_pixels_holds_to_the_pixel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(rgb(4, 7)).save(tmp_path / "a.png")
+    monkeypatch.setenv("SISRBENCH_MAX_PIXELS", "28")
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), rgb(4, 7))
+    monkeypatch.setenv("SISRBENCH_MAX_PIXELS", "27")
+    with pytest.raises(InputError, match="7x4 pixels, more than 27"):
+        images.decode(tmp_path / "a.png")
+    monkeypatch.setenv("SISRBENCH_MAX_PIXELS", "many")
+    with pytest.raises(InputError, match="SISRBENCH_MAX_PIXELS is 'many'; give a number"):
+        images.decode(tmp_path / "a.png")
+
+
+def test_allowed_image_brings_no_warning_and_pillows_limit_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    Image.fromarray(rgb(4, 7)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), rgb(4, 7))
+    assert Image.MAX_IMAGE_PIXELS == 10
+    assert not recwarn.list
+
+
+def test_huge_tiles_of_a_small_tiff_are_refused(tmp_path: Path) -> None:
+    tags = {256: 4, 257: 3, 258: 8, 259: 5, 262: 1, 277: 1, 322: 1 << 16, 323: 1 << 16, 324: 8}
+    tags[325] = 8
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    (tmp_path / "a.tif").write_bytes(
+        struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
+    )
+    with pytest.raises(InputError, match=r"a\.tif has 65536x65536 pixels, more than"):
+        images.decode(tmp_path / "a.tif")
+
+
 def test_orientation_tag_is_ignored(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -12,13 +15,16 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+import bench.measure
 import zoo
-from bench import datasets
+from bench import datasets, evaluate, images, machine
 from bench.measure import measure
+from bench.metrics import psnr
 from bench.plan import AccuracyRequest, accuracy_units
 from bench.progress import Progress
 from bench.protocol import Protocol, load
 from bench.result import Result
+from zoo.errors import InputError
 
 CPU = torch.device("cpu")
 NETWORK = """
@@ -267,3 +273,100 @@ def test_hint_passes_over_an_image_that_interpolation_restores_exactly(folder: P
     Image.new("RGB", (40, 40), (90, 120, 30)).save(folder / "a.png")
     assert "in [0, 255] instead of [0, 1]" in note(folder, "255 * y")
     assert "the output seems" not in note(folder, "y")
+
+
+# Memory
+
+
+def out_of_memory(*arguments: object) -> NoReturn:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.")
+
+
+def test_image_that_does_not_fit_is_refused_before_it_is_decoded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(folder / "a.png", 0)
+    need = 8 * 56 * 64 * 12
+    monkeypatch.setattr(machine, "free_memory", lambda device: need - 1)
+    monkeypatch.setattr(images, "decode", out_of_memory)
+    with pytest.raises(
+        InputError,
+        match=r"a\.png, 64x56 px, needs at least 0\.0 GiB under rcan2018, and 0\.0 GiB are free",
+    ):
+        results(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(machine, "free_memory", lambda device: need)
+    assert results(folder)
+
+
+@pytest.mark.parametrize(("fit", "expected"), [(1, 1), (2, 2), (9, 3)])
+def test_fewer_threads_compute_images_that_do_not_fit_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fit: int, expected: int
+) -> None:
+    for seed in range(3):
+        photo(folder / f"{seed}.png", seed)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(machine, "free_memory", lambda device: fit * 8 * 56 * 64 * 12)
+    given: list[int] = []
+    each = bench.measure._each
+    monkeypatch.setattr(
+        bench.measure,
+        "_each",
+        lambda measured, images, module, workers: (
+            given.append(workers) or each(measured, images, module, workers)
+        ),
+    )
+    assert results(folder)
+    assert given == [expected]
+
+
+def test_unreadable_image_is_refused_as_before(folder: Path) -> None:
+    photo(folder / "a.png", 0)
+    (folder / "b.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"b\.png is not an image"):
+        results(folder)
+
+
+def test_metric_without_memory_is_told_in_a_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(folder / "a.png", 0)
+    monkeypatch.setattr(psnr, "measure", out_of_memory)
+    with pytest.raises(InputError, match=r"a\.png, x2: memory ran out on 64x56 px; raise the mem"):
+        results(folder)
+
+
+def test_interpolation_without_memory_is_no_fault_of_the_method(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(folder / "a.png", 0)
+    monkeypatch.setattr(evaluate, "forward", out_of_memory)
+    with pytest.raises(InputError, match=r"a\.png, x2: bicubic: memory ran out on 64x56 px; rai"):
+        results(folder)
+
+
+def test_hint_without_memory_is_told_in_a_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo(folder / "a.png", 0)
+    monkeypatch.setattr(bench.measure, "hint", out_of_memory)
+    with pytest.raises(InputError, match="memory ran out in the search for a hint; raise the mem"):
+        results(folder)
+
+
+FREE = """
+import resource, torch
+from bench import machine
+limit = 50 << 30
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+import psutil
+psutil.virtual_memory = lambda: type("", (), {"available": 1 << 50})
+machine._granted = lambda root, own: []
+print(limit - machine.free_memory(torch.device("cpu")))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_limit_of_the_address_space_counts() -> None:
+    done = subprocess.run([sys.executable, "-c", FREE], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < 40 << 30

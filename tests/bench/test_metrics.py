@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -216,6 +218,39 @@ def test_ssim_needs_eleven_pixels_each_way(protocol: Protocol) -> None:
     assert ssim.measure(eleven, eleven, protocol) == 1.0
     with pytest.raises(InputError, match="30x10 px are left to compare; SSIM needs 11x11"):
         ssim.measure(ten, ten, protocol)
+
+
+@pytest.mark.parametrize("band", [1, 43 * 3, 43 * 3 * 7, 43 * 3 * 29])
+@pytest.mark.parametrize("protocol", [PLANAR, VOLUME])
+def test_bands_of_rows_give_the_ssim_of_the_whole_image(
+    monkeypatch: pytest.MonkeyPatch, protocol: Protocol, band: int
+) -> None:
+    torch.manual_seed(0)
+    hr = (255 * torch.rand(3, 31, 43).double()).round()
+    sr = (hr + 20 * torch.randn_like(hr)).clamp(0, 255)
+    whole = ssim.measure(sr, hr, protocol)
+    monkeypatch.setattr(ssim, "BAND", band)
+    assert ssim.measure(sr, hr, protocol) == pytest.approx(whole, rel=0, abs=1e-13)
+
+
+MEMORY = """
+import resource, sys, torch
+from bench.metrics import ssim
+from bench.protocol import load
+hr = torch.zeros(1, 6000, 8000).double()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(ssim.measure(hr, hr, load(sys.argv[1])))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("protocol", [PLANAR, VOLUME])
+def test_memory_of_ssim_does_not_grow_with_the_image(protocol: Protocol) -> None:
+    command = [sys.executable, "-c", MEMORY, protocol.name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    value, kibibytes = done.stdout.split()
+    assert float(value) == 1
+    assert int(kibibytes) * 1024 < 2.3e9  # 4.4e9 without bands
 
 
 def test_only_the_ssim_rule_chooses_the_window() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -568,7 +568,7 @@ class Bench:
         self.files = {image.name: image.path for image in found}
 
     def module(self) -> nn.Module:
-        """With weights converted anew, since that is where the traps lie."""
+        """With weights converted here, since that is where the traps lie."""
         module = self.card.build(self.scale, self.card.settings).requires_grad_(False)
         module.load_state_dict(weight_file.read_state_dict(self.path, self.card), strict=True)
         return module
@@ -583,16 +583,8 @@ class Bench:
         return float(np.mean([self.psnr(module, image) for image in self.files]))
 
 
-@pytest.fixture(scope="module")
-def own_cache(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No dictionary that other code has converted answers for this one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SISRBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
 @pytest.mark.parametrize(("scale", "printed"), [(3, 31.41), (4, 29.34)])
-def test_gr_holds_to_the_printed_digit(own_cache: None, scale: int, printed: float) -> None:
+def test_gr_holds_to_the_printed_digit(mirror: Path, scale: int, printed: float) -> None:
     """Its averages of Set5 (Timofte et al., ACCV 2014, table 3)."""
     bench = Bench("gr", scale)
     assert len(bench.files) == 5
@@ -600,7 +592,7 @@ def test_gr_holds_to_the_printed_digit(own_cache: None, scale: int, printed: flo
 
 
 def test_what_ne_nnls_counts_is_what_it_computes(
-    own_cache: None, check_mean_work: Callable[..., None]
+    mirror: Path, check_mean_work: Callable[..., None]
 ) -> None:
     bench = Bench("ne-nnls", 3)
     module = bench.module()
@@ -620,7 +612,7 @@ def scipys_phase(x: Tensor, taps: Sequence[float], dim: int) -> Tensor:
 
 @pytest.mark.parametrize("name", ["k-svd", "anr"])
 def test_phase_of_even_filters_is_worth_a_quarter_of_a_db(
-    own_cache: None, name: str, monkeypatch: pytest.MonkeyPatch
+    mirror: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """K-SVD loses 0.31 dB, ANR 0.25."""
     bench = Bench(name, 3)
@@ -629,14 +621,14 @@ def test_phase_of_even_filters_is_worth_a_quarter_of_a_db(
     assert matlabs - bench.average(bench.module()) > 0.2
 
 
-def test_phase_of_odd_filters_is_scipys(own_cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_phase_of_odd_filters_is_scipys(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench("anr", 4)
     features = bench.module().features
     monkeypatch.setattr(zoo.patches, "filter_same", scipys_phase)
     torch.testing.assert_close(bench.module().features, features, rtol=0, atol=1e-7)
 
 
-def test_edges_of_the_interpolation_are_replicated(own_cache: None) -> None:
+def test_edges_of_the_interpolation_are_replicated(mirror: Path) -> None:
     bench, claims = Bench("k-svd", 3), (c.result for c in published.load("srcnn2014_set5").claims)
     printed = {
         claim.image: claim.value or math.nan
@@ -655,7 +647,7 @@ def signed(module: AnchoredRegression, described: Tensor) -> Tensor:
 
 
 def test_signed_correlation_chooses_worse_anchors(
-    own_cache: None, monkeypatch: pytest.MonkeyPatch
+    mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A+ loses 0.07 dB; ANR, whose regressors are made of atoms of either sign, hardly any."""
     need_learned("a-plus")
@@ -695,7 +687,7 @@ def test_learned_weights_leave_a_flat_image_as_it_is(name: str, scale: int) -> N
     ],
 )
 def test_learned_weights_give_the_papers_averages(
-    own_cache: None, name: str, printed: tuple[float, float, float]
+    mirror: Path, name: str, printed: tuple[float, float, float]
 ) -> None:
     """Of Set5 at x2, x3, x4 (Timofte et al., ACCV 2014, table 3), from T91 alone."""
     need_learned(name)

@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
+import re
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -10,7 +19,8 @@ from typing import Any
 import pytest
 import requests
 
-from bench.files import fetch
+from bench import datasets
+from bench.files import download, fetch
 from bench.files.fetch import FetchError, RemoteFile
 from bench.progress import Progress
 from zoo.errors import InputError
@@ -30,6 +40,8 @@ class Server(ThreadingHTTPServer):
     status = 200
     cut_after: int | None = None
     knows_ranges = True
+    body: Callable[[Handler], None] | None = None
+    """Answers instead of CONTENT."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -49,6 +61,10 @@ class Handler(BaseHTTPRequestHandler):
         first = 0
         if wanted and self.server.knows_ranges:
             first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if self.server.body is not None:
+            with contextlib.suppress(ConnectionError):
+                self.server.body(self)
+            return
         if first >= len(CONTENT):
             self.send_error(416)
             return
@@ -82,6 +98,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         yield serving
         serving.shutdown()
         thread.join()
+
+
+def refused(server: Server, body: Callable[[Handler], None], *files: RemoteFile) -> str:
+    """The message about an answer that is no file, which must come within 5 s and 32 MiB."""
+    server.body = body
+    start = time.monotonic()
+    tracemalloc.start()
+    try:
+        with pytest.raises(FetchError) as caught:
+            have(*files or [remote()])
+        assert time.monotonic() - start < 5
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    return str(caught.value)
 
 
 def have(*files: RemoteFile) -> None:
@@ -399,15 +430,283 @@ def test_path_that_leaves_its_origin_is_refused(origin: str, path: str) -> None:
 def test_address_that_leads_to_plain_http_is_refused(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def led_away(url: str, **options: Any) -> requests.Response:
-        if url.startswith("https:"):
-            return asked(f"{server.address}/elsewhere", **options)
-        return asked(url, **options)
+    def redirected(session: requests.Session, url: str, **options: Any) -> requests.Response:
+        assert url.startswith("https:"), "plain http was asked"
+        return asked(session, f"{server.address}/redirects", **options)
 
-    asked = requests.get
-    monkeypatch.setattr(requests, "get", led_away)
+    asked = requests.Session.get
+    monkeypatch.setattr(requests.Session, "get", redirected)
     monkeypatch.delenv("SISRBENCH_MIRROR")
     monkeypatch.setattr(RemoteFile, "url", property(lambda file: f"{ADDRESS}/{file.path}"))
+    server.body = redirects(f"{server.address}/elsewhere")
     with pytest.raises(FetchError, match=r"redirected through plain http to http://.*/elsewhere;"):
         have(at_address())
     assert kept(tmp_path) == []
+
+
+# Answers without end
+
+
+def redirects(to: str, after: bytes = b"") -> Callable[[Handler], None]:
+    def body(handler: Handler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", to)
+        handler.end_headers()
+        if after:
+            endless(handler, after)
+
+    return body
+
+
+def endless(handler: Handler, piece: bytes = bytes(1 << 16)) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(piece)
+
+
+def slow(handler: Handler, *pieces: bytes) -> None:
+    """One byte every 20 ms, after the pieces."""
+    for piece in pieces:
+        handler.wfile.write(piece)
+    for _ in range(1000):
+        handler.wfile.write(b"x")
+        time.sleep(0.02)
+
+
+def endless_body(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    endless(handler)
+
+
+def endless_chunks(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    endless(handler, b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+
+def endless_chunk_length(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    endless(handler, b"0" * (1 << 16))
+
+
+def endless_trailer(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    endless(handler, b"a" * (1 << 16))
+
+
+def endless_continue(handler: Handler) -> None:
+    endless(handler, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+def stated_length(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(10**12))
+    handler.end_headers()
+    endless(handler)
+
+
+def sized(size: int | None = len(CONTENT)) -> RemoteFile:
+    return replace(remote(), size=size)
+
+
+@pytest.mark.parametrize("body", [endless_body, endless_chunks, endless_continue, stated_length])
+def test_endless_answer_ends_at_the_size_of_the_manifest(
+    server: Server, tmp_path: Path, body: Callable[[Handler], None]
+) -> None:
+    message = refused(server, body, sized())
+    assert "sends more than 256,000 bytes, the file's size; nothing was kept" in message
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("body", [endless_chunk_length, endless_trailer])
+def test_endless_framing_ends(
+    server: Server, tmp_path: Path, body: Callable[[Handler], None]
+) -> None:
+    """urllib3 may have a limit of its own, and then says that the answer is cut off."""
+    assert re.search("sends more than 256,000 bytes|cut off", refused(server, body, sized()))
+    assert kept(tmp_path) == []
+
+
+def test_endless_answer_ends_at_a_bound_that_is_said_if_no_size_is_known(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "MOST", 1_000_000)
+    message = refused(server, endless_body, sized(None))
+    assert "sends more than 1,000,000 bytes, the limit for a file of unknown size" in message
+    assert f"place it as {fetch.local_path(remote())}" in message
+    assert kept(tmp_path) == []
+
+
+def test_one_byte_more_than_the_size_is_refused_and_the_exact_size_is_not(server: Server) -> None:
+    server.body = None
+    with pytest.raises(FetchError, match="sends more than 255,999 bytes"):
+        have(sized(len(CONTENT) - 1))
+    have(sized())
+    assert fetch.is_here(sized())
+
+
+def test_endless_body_of_a_redirect_is_not_read(server: Server, tmp_path: Path) -> None:
+    loop = redirects(f"{server.address}/again", bytes(1 << 16))
+    assert "redirected more than 10 times" in refused(server, loop)
+    assert kept(tmp_path) == []
+
+
+def test_compressed_answer_is_refused_and_not_expanded(server: Server, tmp_path: Path) -> None:
+    content = gzip.compress(gzip.compress(bytes(1 << 26)))
+
+    def bomb(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip, gzip")
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    assert "compressed the file (gzip, gzip)" in refused(server, bomb)
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"HTTP/1.0 200 OK\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 256000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+def test_drops_of_bytes_end_and_the_least_rate_is_said(
+    server: Server, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    monkeypatch.setattr(download, "WINDOW", 0.5)
+    message = refused(server, lambda handler: slow(handler, before), sized())
+    assert "slower than 1024 bytes/s for 0.5 s" in message
+
+
+def test_slow_download_is_continued(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        handler.wfile.write(CONTENT[:100_000])
+        time.sleep(0.7)
+        handler.wfile.write(CONTENT[100_000:100_001])
+        time.sleep(1)
+
+    monkeypatch.setattr(download, "WINDOW", 0.2)
+    assert "slower than 1024 bytes/s for 0.2 s" in refused(server, half, sized())
+    (part,) = kept(tmp_path)
+    came = part.stat().st_size
+    assert 0 < came <= 100_001
+    server.body = None
+    have(sized())
+    assert server.asked[-1][1] == f"bytes={came}-"
+    assert kept(tmp_path) == [fetch.local_path(remote())]
+
+
+def test_folder_of_a_mirror_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_folder(tmp_path / "mirror", remote(), monkeypatch, bytes(len(CONTENT) + 1))
+    with pytest.raises(FetchError, match="sends more than 256,000 bytes, the file's size"):
+        have(sized())
+    path = tmp_path / "mirror" / remote().layout
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(FetchError, match="not there"):
+        have(sized())
+    assert kept(tmp_path) == []
+
+
+def test_sizes_of_the_manifests_are_the_bounds() -> None:
+    sizes = {image: file.size for image, file in datasets.manifest("set5").role("HR").items()}
+    assert sizes["butterfly"] == 196730
+
+
+# Killed, and several at a time
+
+FETCH = """
+import sys
+from bench.files import fetch
+from bench.progress import Progress
+file = fetch.RemoteFile(*sys.argv[1:])
+print("ready", flush=True)
+fetch.fetch_missing("set5", [file], Progress())
+print(fetch.is_here(file))
+"""
+
+
+def started() -> subprocess.Popen[str]:
+    file = remote()
+    command = [sys.executable, "-c", FETCH, file.origin, file.path, file.sha256]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def half_and_wait(go_on: threading.Event) -> Callable[[Handler], None]:
+    def body(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        handler.wfile.write(CONTENT[:100_000])
+        go_on.wait(30)
+        handler.wfile.write(CONTENT[100_000:])
+
+    return body
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_killed_download_leaves_nothing_once_the_file_is_here(
+    server: Server, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+    server.body = half_and_wait(go_on)
+    process = started()
+    until(lambda: any(path.stat().st_size for path in kept(tmp_path)))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    go_on.set()
+    server.body = None
+    have(remote())
+    assert [path for path in (tmp_path / "cache").rglob("*") if not path.is_dir()] == [
+        fetch.local_path(remote())
+    ]
+    assert list(fetch.local_path(remote()).parent.iterdir()) == [fetch.local_path(remote())]
+
+
+def test_second_fetch_waits_for_the_first_and_asks_nobody(server: Server, tmp_path: Path) -> None:
+    go_on = threading.Event()
+    server.body = half_and_wait(go_on)
+    first = started()
+    until(lambda: server.asked)
+    second = started()
+    time.sleep(0.5)
+    go_on.set()
+    said = [process.communicate(timeout=30) for process in (first, second)]
+    assert [out for out, _ in said] == ["True\n", "True\n"]
+    assert "another fetch is downloading" in said[1][1]
+    assert len(server.asked) == 1
+    assert kept(tmp_path) == [fetch.local_path(remote())]
+
+
+def test_waiting_fetch_takes_over_from_a_killed_one(server: Server, tmp_path: Path) -> None:
+    go_on = threading.Event()
+    server.body = half_and_wait(go_on)
+    first = started()
+    until(lambda: server.asked and any(path.stat().st_size for path in kept(tmp_path)))
+    second = started()
+    time.sleep(0.5)
+    server.body = None
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert second.communicate(timeout=30)[0] == "True\n"
+    go_on.set()
+    assert len(server.asked) == 2
+    assert kept(tmp_path) == [fetch.local_path(remote())]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import h5py
 import numpy as np
@@ -39,13 +39,6 @@ PUBLISHED = [
     for file in method.weights
     if file.origin.startswith("github:")  # a mirror of other addresses would be gigabytes
 ]
-
-
-@pytest.fixture(autouse=True)
-def cache_of_one_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What an earlier run has converted must not answer for the converters of this one."""
-    monkeypatch.setenv("SISRBENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @cache
@@ -640,131 +633,30 @@ def test_published_weights_give_the_authors_average_on_set5(
     assert f"{average:.3f}" == psnr
 
 
-# Kept as safetensors
+# Only the weight file itself decides
 
 
-def converted(cache: Path) -> list[Path]:
-    return sorted((cache / "converted").glob("*"))
+def scaled_with_its_own_hash(converted: Path) -> None:
+    """What somebody who can write to the cache can do to a file that is kept there."""
+    with safetensors.safe_open(converted, "pt") as file:
+        facts = file.metadata() or {}
+        state = {key: 1.5 * file.get_tensor(key) for key in sorted(file.keys())}
+    facts["tensors"] = weights._sha256_of(state)
+    converted.write_bytes(safetensors.torch.save(state, facts))
 
 
-def refuse_to_read(path: Path, method: Method) -> NoReturn:
-    raise AssertionError(f"{path} was read again")
-
-
-@pytest.mark.parametrize("name", ["a.mat", "a.pt"])
-def test_what_was_converted_is_not_read_again(
-    tmp_path: Path, name: str, cache_of_one_test: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["a.mat", "a.pt", "a.safetensors"])
+def test_no_file_in_the_cache_answers_for_the_weight_file(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SISRBENCH_CACHE", str(tmp_path / "cache"))
     path = as_file(tmp_path / name, "")
     first = build(path).state_dict()
-    (kept,) = converted(cache_of_one_test)
-    assert kept.name.startswith(f"{weights.sha256_of(path)[:16]}-")
-    assert len(kept.stem) == 33
-    monkeypatch.setattr(weight_file, "read_state_dict", refuse_to_read)
+    for kept in (tmp_path / "cache").rglob("*.safetensors"):
+        scaled_with_its_own_hash(kept)
     again = build(path).state_dict()
     assert all(torch.equal(first[key], again[key]) for key in first)
-
-
-def test_converted_weights_say_whose_they_are(mirror: Path, cache_of_one_test: Path) -> None:
-    srcnn = method("srcnn-9-5-5")
-    chosen = weights.of_tag(srcnn, "", 3)
-    weights.download(srcnn, chosen, Progress())
-    weights.build(srcnn, chosen, 3, CPU)
-    (kept,) = converted(cache_of_one_test)
-    with safetensors.safe_open(kept, "pt") as file:
-        facts = file.metadata()
-    del facts["tensors"]
-    assert facts == {
-        "method": "srcnn-9-5-5",
-        "scale": "3",
-        "origin": "https://raw.githubusercontent.com/WangDequan/SRCNN/"
-        "85679e2ef74e058a1f1e79fe6ba349e93f1ee8ea/model/9-5-5%28ImageNet%29/x3.mat",
-        "source sha256": "fa2ee366d328b942b971c80c24f48dc2b015d5ed4b5790070f720ccfb6ab1578",
-        "licence": srcnn.weights[0].licence,
-        "citation": srcnn.citation,
-    }
-
-
-def test_safetensors_are_not_converted(tmp_path: Path, cache_of_one_test: Path) -> None:
-    build(saved(tmp_path / "a.safetensors", fresh()))
-    assert converted(cache_of_one_test) == []
-
-
-def test_weights_that_do_not_fit_are_not_kept(tmp_path: Path, cache_of_one_test: Path) -> None:
-    torch.save(fresh() | {"surplus": torch.ones(1)}, tmp_path / "a.pt")
-    with pytest.raises(InputError, match="does not fit"):
-        build(tmp_path / "a.pt")
-    assert converted(cache_of_one_test) == []
-
-
-def cut(kept: Path) -> None:
-    kept.write_bytes(kept.read_bytes()[:-5])
-
-
-def one_bit(kept: Path) -> None:
-    data = bytearray(kept.read_bytes())
-    data[-2] ^= 1
-    kept.write_bytes(data)
-
-
-def emptied(kept: Path) -> None:
-    kept.write_bytes(b"")
-
-
-def of_another_file(kept: Path) -> None:
-    state = {k: 2 * v for k, v in safetensors.torch.load(kept.read_bytes()).items()}
-    facts = {"source sha256": "0" * 64, "tensors": weights._sha256_of(dict(sorted(state.items())))}
-    kept.write_bytes(safetensors.torch.save(state, facts))
-
-
-def of_another_layout(kept: Path) -> None:
-    with safetensors.safe_open(kept, "pt") as file:
-        facts = file.metadata() | {"tensors": weights._sha256_of({"a": torch.ones(1)})}
-    kept.write_bytes(safetensors.torch.save({"a": torch.ones(1)}, facts))
-
-
-@pytest.mark.parametrize("damage", [cut, one_bit, emptied, of_another_file, of_another_layout])
-def test_damaged_conversion_is_made_again(
-    tmp_path: Path, cache_of_one_test: Path, damage: Callable[[Path], None]
-) -> None:
-    path = as_file(tmp_path / "a.mat", "")
-    first = build(path).state_dict()
-    (kept,) = converted(cache_of_one_test)
-    whole = safetensors.torch.load(kept.read_bytes())
-    damage(kept)
-    again = build(path).state_dict()
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert converted(cache_of_one_test) == [kept]
-    mended = safetensors.torch.load(kept.read_bytes())
-    assert mended.keys() == whole.keys()
-    assert all(torch.equal(mended[key], whole[key]) for key in whole)
-
-
-def test_conversion_belongs_to_method_settings_scale_and_code(
-    tmp_path: Path, cache_of_one_test: Path
-) -> None:
-    path = as_file(tmp_path / "a.pt", "")
-    edited = tmp_path / "srcnn.py"
-    edited.write_bytes(method().source.read_bytes() + b"\n")
-    for changed_method, scale in (
-        (method(), 2),
-        (method(), 3),
-        (replace(method(), name="another"), 2),
-        (replace(method(), settings={"n1": 2, "n2": 3, "n3": 4}), 2),
-        (replace(method(), source=edited), 2),
-    ):
-        before = len(converted(cache_of_one_test))
-        chosen = weights.of_tag(changed_method, str(path), scale)
-        weights.build(changed_method, chosen, scale, CPU)
-        assert len(converted(cache_of_one_test)) == before + 1
-
-
-def test_cache_that_cannot_be_written_stops_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("SISRBENCH_CACHE", str(tmp_path / "file"))
-    assert build(as_file(tmp_path / "a.mat", "")).state_dict()
+    assert not (tmp_path / "cache").exists()
 
 
 class Shared(nn.Module):
@@ -775,7 +667,7 @@ class Shared(nn.Module):
         self.first = self.second = nn.Conv2d(1, 1, 3)
 
 
-def test_weights_under_two_names_are_kept(tmp_path: Path, cache_of_one_test: Path) -> None:
+def test_weights_under_two_names_are_loaded(tmp_path: Path) -> None:
     shared = Method(
         name="shared",
         citation="",
@@ -784,20 +676,18 @@ def test_weights_under_two_names_are_kept(tmp_path: Path, cache_of_one_test: Pat
         build=lambda scale, settings: Shared(),
         source=Path(__file__),
     )
-    torch.save(Shared().state_dict(), tmp_path / "a.pt")
+    state = Shared().state_dict()
+    torch.save(state, tmp_path / "a.pt")
     chosen = weights.of_tag(shared, str(tmp_path / "a.pt"), 2)
-    modules = [weights.build(shared, chosen, 2, CPU).state_dict() for _ in range(2)]
-    assert len(converted(cache_of_one_test)) == 1
-    assert all(torch.equal(modules[0][key], modules[1][key]) for key in modules[0])
+    loaded = weights.build(shared, chosen, 2, CPU).state_dict()
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
 
 
 # Wrapped, prefixed, cast, mistaken
 
 
 @pytest.mark.parametrize("tag", ["none", "file"])
-def test_wrapping_is_put_around_the_loaded_module(
-    tmp_path: Path, cache_of_one_test: Path, tag: str
-) -> None:
+def test_wrapping_is_put_around_the_loaded_module(tmp_path: Path, tag: str) -> None:
     path = as_file(tmp_path / "a.pt", "")
     doubled = method("srcnn-9-1-5+:n1=2,n2=3")
     chosen = weights.of_tag(doubled, "none" if tag == "none" else str(path), 2)
@@ -807,8 +697,6 @@ def test_wrapping_is_put_around_the_loaded_module(
     assert not any(parameter.requires_grad for parameter in module.parameters())
     inner = module.network.state_dict()
     assert all(torch.equal(inner[key], value) for key, value in fresh().items())
-    build(path)
-    assert len(converted(cache_of_one_test)) == 1  # one for the method and its ensemble
 
 
 @pytest.mark.parametrize("wrapping", weight_file.WRAPPINGS)
