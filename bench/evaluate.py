@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from bench import images
 from bench.graph.trace import computing_dtype
-from bench.metrics import Metric
+from bench.machine import out_of_memory
+from bench.metrics import Metric, value
 from bench.protocol import Protocol
-from zoo.errors import InputError, one_line
+from zoo.errors import MORE_MEMORY, InputError, one_line
 from zoo.method import Channels, Method
 from zoo.resample import Rounding, imresize, round_half_up
 
@@ -130,9 +131,15 @@ def _apply(
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a user's file may raise anything, or call exit()
+        height, width = lr.shape[-2:]
+        fix = (
+            MORE_MEMORY
+            if isinstance(error, Exception) and out_of_memory(error)
+            else "fix the method, which has to take images of any size"
+        )
         raise InputError(
-            f"{method.name}: forward raised {one_line(error, 160)}; fix the method, or "
-            "give a smaller image"
+            f"{method.name}: forward raised {one_line(error, 160)} with LR of {width}x{height} px; "
+            f"{fix}"
         ) from error
     if not isinstance(out, Tensor):
         raise InputError(f"{method.name} gave a {type(out).__name__}; expected a tensor")
@@ -251,7 +258,7 @@ def compare_images(
         )
     sr, hr = images.crop_border(sr, border), images.crop_border(hr, border)
     return {
-        f"{name}_{protocol.channel}": metric.measure(sr, hr, protocol)
+        f"{name}_{protocol.channel}": value(name, metric, sr, hr, protocol)
         for name, metric in metrics.items()
     }
 

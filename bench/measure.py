@@ -23,13 +23,14 @@ from bench.evaluate import evaluate, pooled
 from bench.files import weights
 from bench.hints.output import hint
 from bench.inference import switches
+from bench.machine import out_of_memory
 from bench.network import prepare
 from bench.plan import Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.result import Result
 from bench.tiles import Tiled
-from zoo.errors import InputError, listed
+from zoo.errors import MORE_MEMORY, InputError, listed, one_line
 
 
 @lru_cache(maxsize=128)
@@ -47,13 +48,18 @@ def measure(unit: Unit, progress: Progress) -> list[Result]:
     """Results of a unit; `progress` advances by a step for each image, or once for a cost.
 
     Raises:
-        InputError: an image, the weights or the method cannot be used.
+        InputError: an image, the weights or the method cannot be used, or memory runs out.
     """
-    with torch.no_grad(), switches(unit.inference):
-        module = weights.build(unit.method, unit.weights, unit.scale, unit.device)
-        if unit.dataset is None:
-            return _cost(unit, module, progress)
-        return _accuracy(unit, unit.dataset, module, progress)
+    try:
+        with torch.no_grad(), switches(unit.inference):
+            module = weights.build(unit.method, unit.weights, unit.scale, unit.device)
+            if unit.dataset is None:
+                return _cost(unit, module, progress)
+            return _accuracy(unit, unit.dataset, module, progress)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise InputError(f"out of memory: {one_line(error, 160)}; {MORE_MEMORY}") from error
 
 
 def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progress) -> list[Result]:
@@ -192,19 +198,21 @@ def _each(
     if not workers:
         return [measured(image, module) for image in images]
     own, modules = threading.local(), [module]
-    with contextlib.suppress(Exception):  # a module may hold anything, for example a lock
+    # A module may hold anything, for example a lock.
+    with contextlib.suppress(Exception, SystemExit):
         modules += [copy.deepcopy(module) for _ in range(workers - 1)]
 
-    def start() -> None:
-        torch.set_num_threads(1)  # PyTorch keeps this number for each thread, as it keeps no_grad
-        own.module = unused.pop()
-
     def alone(image: ImageFile) -> dict[str, float]:
+        # Not the pool's initializer, whose exceptions Python would print with a traceback.
+        if not hasattr(own, "module"):
+            # PyTorch keeps this number for each thread, as it keeps no_grad.
+            torch.set_num_threads(1)
+            own.module = unused.pop()
         with torch.no_grad():
             return measured(image, own.module)
 
     unused = list(modules)  # list.pop is atomic
-    with ThreadPoolExecutor(len(modules), initializer=start) as pool:
+    with ThreadPoolExecutor(len(modules)) as pool:
         return list(pool.map(alone, images))
 
 

@@ -180,13 +180,19 @@ def _fetch_one(file: RemoteFile) -> None:
     path = local_path(file)
     if file.origin.startswith("package:"):
         raise FetchError(f"{path} is missing or changed; install {file.origin[8:]} again")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FetchError(
+            f"cannot make the cache folder {path.parent}: {error.strerror or error}; give a folder "
+            "that can be written as SISRBENCH_CACHE"
+        ) from error
     sources = [file.url]
     if mirror():
         sources.insert(0, _in_mirror(file))
     failures = []
     for source in sources:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             # In the same folder, because a file can be renamed only within a file system.
             with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
                 whole = Path(folder) / path.name

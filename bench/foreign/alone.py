@@ -103,7 +103,11 @@ def _run(folder: Path) -> int:
         errors="replace",
     )
     with process:
-        for line in process.stdout or ():
-            sys.stderr.write(line)
-            sys.stderr.flush()
-        return process.wait()
+        try:
+            for line in process.stdout or ():
+                sys.stderr.write(line)
+                sys.stderr.flush()
+            return process.wait()
+        except BaseException:  # nobody waits for its answer any more
+            process.kill()
+            raise

@@ -19,6 +19,8 @@ from typing import Self
 import numpy as np
 import torch
 
+from zoo.errors import one_line
+
 _OURS = ("zoo", "bench", "reports", "sisrbench")
 _WATCHED = (
     *_OURS,
@@ -61,8 +63,8 @@ def settings() -> dict[str, object]:
         "torch.is_grad_enabled()": torch.is_grad_enabled(),
         "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled(),
         # PyTorch tells this setting by its effect only.
-        "torch.set_flush_denormal()": bool((torch.full((1,), 1e-40) == 0).item()),
-        "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
+        "torch.set_flush_denormal()": bool(torch.full((1,), 1e-40, device="cpu").eq(0).item()),
+        "torch.get_float32_matmul_precision()": _matmul_precision(),
         "torch.backends.cudnn.flags()": tuple(
             getattr(torch.backends.cudnn, name)
             for name in ("enabled", "benchmark", "deterministic")
@@ -82,6 +84,14 @@ def settings() -> dict[str, object]:
     # PyTorch adds variables of its own, but changes none.
     found |= {f"the variable {name}": value for name, value in os.environ.items()}
     return found
+
+
+def _matmul_precision() -> str:
+    """The precision of float32 products; PyTorch's refusal if backends state different ones."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError as error:
+        return one_line(error)
 
 
 def _precisions() -> Iterator[str]:
