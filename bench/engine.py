@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from bench.foreign.guard import State
+from bench.foreign.guard import State, settings
 from bench.measure import measure
-from bench.plan import Unit, differences
+from bench.plan import PLACE, Unit, differences
 from bench.progress import Progress
 from bench.result import Failure, Result, doubts
 from bench.store import Store
@@ -49,7 +51,8 @@ def run_inline(
 ) -> Ran:
     """Measure in turn every unit that is `waiting`, and store its Results.
 
-    A unit that fails does not keep others from being measured.
+    A unit that fails does not keep others from being measured. But if all units with a dataset
+    fail, costs are not measured.
 
     Args:
         units: the units to have in the store.
@@ -64,12 +67,18 @@ def run_inline(
         InputError: the store cannot be used. The Results of earlier units stay in the store.
     """
     measured = waiting(units, store, again=again)
-    failures, done = [], 0
+    for line in _why_again(measured, store):
+        progress.say(line)
+    on_images = sum(unit.dataset is not None for unit in units)
+    failures: list[Failure] = []
+    done = 0
     with progress.work(len(measured), sum(_steps(unit) for unit in measured)):
-        for unit in measured:
+        for unit in measured:  # those with a dataset come first
+            if unit.dataset is None and 0 < on_images == len(failures):
+                break
             with progress.piece(unit.label) as lines:
                 try:
-                    results = _measured(unit, progress)
+                    results = _measured(unit, progress, watch)
                     changes = watch.changes() if watch is not None else []
                 except InputError as error:
                     failures.append(Failure(unit.label, str(error)))
@@ -79,10 +88,30 @@ def run_inline(
                     failures.append(Failure(str(unit.method.source), _foreign(changes)))
                     lines.append("not measured")
                     break  # every later number of this process would be made under the changes
-                store.add(unit.key, unit.label, run, results, anew=again)
+                store.add(unit.key, unit.label, run, results, unit.facts, anew=again)
                 lines.extend(_averages(results))
                 done += 1
     return Ran(done, failures)
+
+
+def _why_again(units: Sequence[Unit], store: Store) -> list[str]:
+    """Why units are measured that were measured before, in words; a line for each reason."""
+    known = {_place(facts): facts for facts in store.facts()}
+    counted: Counter[str] = Counter()
+    for unit in units:
+        before = known.get(_place(unit.facts))
+        changed = differences(before, unit.facts) if before is not None else []
+        if changed:
+            counted[listed(changed)] += 1
+    return [
+        f"measured again: {count} of {len(units)}, since this changed: {reason}"
+        for reason, count in counted.items()
+    ]
+
+
+def _place(facts: Mapping[str, Any]) -> str:
+    """The facts by which people know a unit, as a text."""
+    return json.dumps([facts.get(name) for name in PLACE])
 
 
 def _foreign(changes: Sequence[str]) -> str:
@@ -93,7 +122,7 @@ def _foreign(changes: Sequence[str]) -> str:
     )
 
 
-def _measured(unit: Unit, progress: Progress) -> list[Result]:
+def _measured(unit: Unit, progress: Progress, watch: State | None) -> list[Result]:
     """The Results of a unit.
 
     Raises:
@@ -101,7 +130,7 @@ def _measured(unit: Unit, progress: Progress) -> list[Result]:
             it was measured.
     """
     try:
-        results = measure(unit, progress)
+        results = measure(unit, progress, settings if watch is not None else None)
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a method may raise anything
@@ -110,7 +139,14 @@ def _measured(unit: Unit, progress: Progress) -> list[Result]:
         raise InputError(
             f"raised {one_line(error, 160)}; set {TRACEBACK}=1 to see where"
         ) from error
-    changed = differences(unit.facts, unit.read_again().facts)
+    now = unit.read_again().facts
+    files = [name for name in now["files"] if name not in unit.facts["files"]]
+    if files:
+        raise InputError(
+            f"reads {listed(files)} only when it computes, so that its numbers would not be known "
+            "by it; name the file in the Method's `files`, or read it in `build`"
+        )
+    changed = differences(unit.facts, now)
     if changed:
         raise InputError(
             f"{listed(changed)} changed while it was measured, so nothing is kept; run again"

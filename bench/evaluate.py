@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bench import images
 from bench.graph.trace import computing_dtype
 from bench.machine import out_of_memory
-from bench.metrics import Metric, value
+from bench.metrics import FOLDER, Metric
 from bench.protocol import Protocol
 from zoo.errors import MORE_MEMORY, InputError, one_line
 from zoo.method import Channels, Method
@@ -258,9 +258,36 @@ def compare_images(
         )
     sr, hr = images.crop_border(sr, border), images.crop_border(hr, border)
     return {
-        f"{name}_{protocol.channel}": value(name, metric, sr, hr, protocol)
+        f"{name}_{protocol.channel}": _value(name, metric, sr, hr, protocol)
         for name, metric in metrics.items()
     }
+
+
+def _value(name: str, metric: Metric, sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
+    """The metric of two images, as `Metric.measure` returns it.
+
+    Args:
+        name: the metric's name, for the message.
+        metric: the metric.
+        sr, hr: (C, H, W), float64 in [0, 255], borders already cut.
+        protocol: the rules.
+
+    Raises:
+        InputError: the metric raised an exception, or gave no number.
+    """
+    try:
+        found = metric.measure(sr, hr, protocol)
+    except (InputError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # a file that anybody may add can raise anything
+        raise InputError(
+            f"metric {name} raised {one_line(error, 160)}; fix {FOLDER / name}.py"
+        ) from error
+    if not isinstance(found, int | float):
+        raise InputError(
+            f"metric {name} gave a {type(found).__name__}; expected a float: fix {FOLDER / name}.py"
+        )
+    return float(found)
 
 
 def evaluate(

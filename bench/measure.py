@@ -44,25 +44,39 @@ def decoded(path: Path, sha256: str) -> NDArray[np.uint8]:
     return images.decode(path)
 
 
-def measure(unit: Unit, progress: Progress) -> list[Result]:
+def measure(
+    unit: Unit, progress: Progress, settings: Callable[[], Mapping[str, object]] | None = None
+) -> list[Result]:
     """Results of a unit; `progress` advances by a step for each image, or once for a cost.
 
+    Args:
+        unit: what to measure.
+        progress: shows the steps.
+        settings: the calling thread's settings, which a method may not change; None to trust it.
+
     Raises:
-        InputError: an image, the weights or the method cannot be used, or memory runs out.
+        InputError: an image, the weights or the method cannot be used, the method changes settings
+            of its thread, or memory runs out.
     """
     try:
         with torch.no_grad(), switches(unit.inference):
             module = weights.build(unit.method, unit.weights, unit.scale, unit.device)
             if unit.dataset is None:
                 return _cost(unit, module, progress)
-            return _accuracy(unit, unit.dataset, module, progress)
+            return _accuracy(unit, unit.dataset, module, progress, settings)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
         raise InputError(f"out of memory: {one_line(error, 160)}; {MORE_MEMORY}") from error
 
 
-def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progress) -> list[Result]:
+def _accuracy(
+    unit: Unit,
+    dataset: Dataset,
+    module: nn.Module,
+    progress: Progress,
+    settings: Callable[[], Mapping[str, object]] | None,
+) -> list[Result]:
     """Results of each metric: a value for each image, then the average over the dataset.
 
     Images come in the order of the numbers in their names. The note of the average says which
@@ -79,12 +93,22 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
 
     def measured(image: ImageFile, module: Tiled) -> dict[str, float]:
         pixels = decoded(image.path, image.sha256)
+        # Some settings are each thread's own, so the process's watch does not see them.
+        before = settings() if settings is not None else {}
         try:
             found = evaluate(
                 pixels, unit.scale, unit.protocol, unit.method, module, computed, unit.device
             )
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
+        after = settings() if settings is not None else {}
+        changed = [name for name, value in before.items() if after.get(name) != value]
+        if changed:
+            raise InputError(
+                f"{image.path}, x{unit.scale}: {unit.method.name} changes {listed(changed)} for "
+                "all that its thread computes, so its numbers are not kept; compute without "
+                "changing settings of others"
+            )
         progress.advance()
         # Emptied, because the module goes on to another image, whose remarks are separate.
         remarks[image.name], module.fallbacks = module.fallbacks, []

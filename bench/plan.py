@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bench import costs, machine, metrics
 from bench.datasets import Dataset
 from bench.files import weights
-from bench.files.identity import EXEMPT, NO_COST, code_of, files_of
+from bench.files.identity import EXEMPT, NO_COST, NO_METRIC, code_of, files_of
 from bench.files.weights import ResolvedWeights, resolve
 from bench.files.whole import sha256_of
+from bench.foreign import reads
 from bench.inference import DEFAULT, Inference
 from bench.protocol import Protocol
 from bench.timing.clock import DEFAULT_TIMING, Timing
@@ -54,17 +56,19 @@ class Unit:
         return f"{method} x{self.scale} {subject} {self.inference.label}".rstrip()
 
     @cached_property
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """Everything that can change the unit's numbers, by name, as JSON can hold it.
 
         Raises:
-            InputError: a file of code cannot be read.
+            InputError: a file of code cannot be read, or the method's file changed since it was
+                imported.
         """
+        self.method.refuse_if_edited()
         folder = costs.FOLDER if self.dataset is None else metrics.FOLDER
         # Only the files of the unit's own metrics or cost: an edit elsewhere leaves the unit valid.
         own = (folder / f"{name}.py" for name in self.names)
-        exempt = EXEMPT if self.dataset is None else {**EXEMPT, **NO_COST}
-        facts: dict[str, object] = {
+        exempt = {**EXEMPT, **(NO_METRIC if self.dataset is None else NO_COST)}
+        facts: dict[str, Any] = {
             "method": self.method.name,
             "weights": self.weights.label,
             "scale": self.scale,
@@ -79,6 +83,7 @@ class Unit:
             "rules": self.protocol.sha256,
             "code": code_of(_MEASURE, *own, *files_of(self.method), exempt=exempt),
             "module": weights.built(self.method, self.scale),
+            "files": reads.hashes(self.method.read_from),
             "libraries": machine.libraries(self.device),
         }
         if self.is_timed:  # other numbers depend on the kind of device, but not on the machine
@@ -104,11 +109,13 @@ class Unit:
         return replace(self, dataset=dataset, weights=self.weights.read_again())
 
 
+PLACE = ("method", "weights", "scale", "dataset", "names", "protocol", "inference", "device")
+"""The facts by which people know a unit: two units that agree in these measure the same."""
 _MEASURE = Path(__file__).with_name("measure.py")
 """Everything that computes a number is imported from here, or is named beside it in `facts`."""
 
 
-def differences(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What differs between the facts of two units, each in a few words.
 
     >>> differences({"code": {"a.py": "1"}, "images": "x"}, {"code": {"a.py": "2"}, "images": "x"})

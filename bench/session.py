@@ -38,6 +38,7 @@ from bench.evaluate import super_resolve
 from bench.experiments import Experiment
 from bench.files import weights
 from bench.files.whole import write_whole
+from bench.foreign import reads
 from bench.foreign.alone import Answer, Request, answer, ask, received
 from bench.foreign.guard import State
 from bench.inference import DEFAULT, Inference, switches
@@ -45,7 +46,7 @@ from bench.plan import AccuracyRequest, CostRequest, Unit
 from bench.progress import Progress, tell_warnings
 from bench.protocol import Protocol
 from bench.published import Claim
-from bench.result import Failure, Quantity, Result, WeightsName, cell, to_csv
+from bench.result import Cell, Failure, Quantity, Result, WeightsName, cell, to_csv
 from bench.store import Store, StoreFile
 from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance
@@ -454,11 +455,14 @@ class Session:
             keys = [unit.key for unit in units if found.has(unit.key)]
             keys += [key for answer in answers for key in answer.keys]
             failures = [*ran.failures, *(each for answer in answers for each in answer.failures)]
-            if failures and not keys:
-                raise InputError(failures[0].reason)
-            found.renew(keys)
             results = found.results(keys)
-            requested = {cell(result) for result in results}
+            # If values on images were asked for, costs alone are no answer.
+            calls = {request.call for request in requests}
+            on_images = "measure" in calls or any(unit.dataset for unit in units)
+            if failures and not any(result.dataset or not on_images for result in results):
+                raise InputError(failures[0].reason)
+            requested = _refuse_namesakes(found, keys)
+            found.renew(keys)
             elsewhere = sum(cell(result) not in requested for result in found.newest())
             trained = [*learned, *(name for answer in answers for name in answer.trained)]
             runs, trainings = found.runs(), found.trainings(trained)
@@ -478,6 +482,24 @@ class Session:
             failures=tuple(failures),
             file=found.file,
         )
+
+
+def _refuse_namesakes(found: Store, keys: Iterable[str]) -> set[Cell]:
+    """The cells of some units, no two of which have a cell in common.
+
+    Raises:
+        InputError: two different methods, files of weights or folders have the same name.
+    """
+    owners: dict[Cell, str] = {}
+    for key in keys:
+        for result in found.results([key]):
+            if owners.setdefault(cell(result), key) != key:
+                called = f"{result.method} x{result.scale} {result.dataset}".rstrip()
+                raise InputError(
+                    f"two different methods, files of weights or folders are called {called}; "
+                    "rename one of them"
+                )
+    return set(owners)
 
 
 def _failure_of(claim: Claim, failures: Sequence[Failure]) -> str:
@@ -506,6 +528,7 @@ def serve(folder: str) -> None:
         with Session(**request.session, progress=progress) as session:
             # All modules that compute numbers are imported by now, and the method is not.
             session.watch = State.now()
+            reads.watch(zoo.installed_packages())
             outcome = getattr(session, request.call)(
                 [request.spec], *request.arguments, **request.options
             )

@@ -7,13 +7,15 @@ that was being measured, and the same command continues from there.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -30,8 +32,9 @@ from bench.result import (
 )
 from zoo.errors import InputError, listed, spelled
 
-FORMAT = 3
-"""Version of the file's tables; a file of another version is refused."""
+FORMAT = 4
+"""Version of the file's tables. A file of version 3 gets the table `identities`; older ones are
+refused."""
 FILE = "results.sqlite"
 _COUNTED = "counted"
 """The value of `units.finished`: the unit's place in the order is its rowid, and no time.
@@ -55,6 +58,9 @@ CREATE TABLE IF NOT EXISTS trainings (
     sha256 TEXT, method TEXT, weights TEXT, scale INTEGER, facts TEXT,
     PRIMARY KEY (sha256, method, weights, scale)
 );
+CREATE TABLE IF NOT EXISTS identities (
+    key TEXT PRIMARY KEY, facts TEXT, rows TEXT
+);
 CREATE INDEX IF NOT EXISTS results_of_unit ON results (unit_key);
 """
 COLUMNS_OF = {
@@ -62,6 +68,7 @@ COLUMNS_OF = {
     "units": ("key", "run", "label", "finished"),
     "results": ("unit_key", *COLUMNS),
     "trainings": ("sha256", "method", "weights", "scale", "facts"),
+    "identities": ("key", "facts", "rows"),
 }
 """Each table of the file to its columns, in order."""
 _CANNOT_WRITE = frozenset(
@@ -74,6 +81,9 @@ _CANNOT_WRITE = frozenset(
     }
 )
 """Errors of the disk or of permissions, not of the file's contents."""
+
+
+_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
 def _now() -> str:
@@ -116,6 +126,22 @@ _EXPECTED: dict[str, tuple[str, Callable[[object], bool]]] = {
     "facts": ("a JSON object of texts", _is_facts),
 }
 """What a column holds, in words, and whether a value is that; every other column holds a text."""
+
+
+def _is_object(found: object) -> bool:
+    """Whether a text is a JSON object."""
+    if not isinstance(found, str):
+        return False
+    try:
+        return isinstance(json.loads(found), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _digest(rows: Iterable[Sequence[object]]) -> str:
+    """SHA-256, in hex, of rows of the table `results`, with every digit of the numbers."""
+    lines = "\n".join(json.dumps([*row]) for row in rows)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _decoded(text: bytes) -> str | bytes:
@@ -204,6 +230,10 @@ class Store:
                 self._database.executescript(
                     f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
                 )
+            elif version == FORMAT - 1:
+                self._database.executescript(
+                    f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
+                )
             elif version != FORMAT:
                 raise InputError(
                     f"{self.path} is a store of format {version}, this sisrbench reads {FORMAT}; "
@@ -286,7 +316,14 @@ class Store:
             )
 
     def add(
-        self, key: str, label: str, run: str, results: Iterable[Result], *, anew: bool = False
+        self,
+        key: str,
+        label: str,
+        run: str,
+        results: Iterable[Result],
+        facts: Mapping[str, Any] = _NO_FACTS,
+        *,
+        anew: bool = False,
     ) -> None:
         """Write all Results of a unit, or none if another process has written the unit already.
 
@@ -295,6 +332,7 @@ class Store:
             label: the unit in words.
             run: identifier of the run.
             results: the unit's Results.
+            facts: everything that the key stands for.
             anew: whether stored Results of the unit are replaced.
         """
         rows = [
@@ -317,17 +355,37 @@ class Store:
                 self._database.executemany(
                     f"INSERT INTO results ({', '.join(names)}) VALUES ({marks})", rows
                 )
+                digest = _digest(tuple(row[name] for name in names) for row in rows)
+                self._database.execute(
+                    "INSERT OR REPLACE INTO identities VALUES (?, ?, ?)",
+                    (key, json.dumps(dict(facts)), digest),
+                )
             self._database.execute("UPDATE runs SET ended = ? WHERE id = ?", (_now(), run))
 
     def results(self, keys: Iterable[str] | None = None) -> list[Result]:
-        """Results of the units with these keys, in this order; None: all units, newest last."""
+        """Results of the units with these keys, in this order; None: all units, newest last.
+
+        Raises:
+            InputError: the file cannot be read, or rows of a unit were edited, added or deleted.
+        """
         if keys is None:
             keys = self._keys()
-        return [
-            Result(**dict(zip(COLUMNS, row, strict=True)))
-            for key in keys
-            for _, *row in self._rows("results", "WHERE unit_key = ? ORDER BY rowid", key)
-        ]
+        found = []
+        for key in keys:
+            rows = self._rows("results", "WHERE unit_key = ? ORDER BY rowid", key)
+            # A store of an earlier version says nothing of the rows.
+            for _, _, written in self._rows("identities", "WHERE key = ?", key):
+                if written != _digest(rows):
+                    raise InputError(
+                        f"{self.path}, table results: rows of the unit {key[:12]}... were edited, "
+                        "added or deleted; undo the edit, or move the file away and measure again"
+                    )
+            found += [Result(**dict(zip(COLUMNS, row, strict=True))) for _, *row in rows]
+        return found
+
+    def facts(self) -> list[dict[str, Any]]:
+        """The facts of all units, in the order in which they were stored."""
+        return [json.loads(facts) for _, facts, _ in self._rows("identities", "ORDER BY rowid")]
 
     def renew(self, keys: Iterable[str]) -> None:
         """Mark the units with these keys as the newest, because the user asked for them again."""
@@ -414,6 +472,8 @@ class Store:
         for number, *row in rows:
             for column, found in zip(columns, row, strict=True):
                 expected, is_right = _EXPECTED.get(column, ("a text", _is_text))
+                if (table, column) == ("identities", "facts"):
+                    expected, is_right = "a JSON object", _is_object
                 is_bare = column == "value" and found is None and not row[columns.index("note")]
                 if is_bare or not is_right(found):
                     shown = "empty" if found is None else repr(found)

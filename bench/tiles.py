@@ -157,9 +157,13 @@ class _Needs:
             return self._margin, 1  # a margin alone: tiles may begin anywhere
 
         def find() -> tuple[int, int]:
-            # Some methods cannot run on a smaller image, and say so better than a trace does.
-            height, width = (max(side, SIDE) for side in x.shape[-2:])
-            found = field(self._traced(x, height, width))
+            height, width = x.shape[-2:]
+            try:
+                graph = self._traced(x, height, width)
+            except InputError:
+                # Some methods cannot run on a small image, and say so better than a trace does.
+                graph = self._traced(x, max(height, SIDE), max(width, SIDE))
+            found = field(graph)
             return found.margin, found.step
 
         return self._once(self._places, _key(x, *x.shape[-2:]), find)
@@ -186,13 +190,12 @@ class _Needs:
             width: columns that a tile reads.
 
         Raises:
-            InputError: it branches on the size, or pads or crops in another way.
+            InputError: it branches on the size, pads or crops in another way, computes with another
+                number, or cannot be traced.
         """
         if self._margin is not None:
             return
-        whole = self._signature(x, *x.shape[-2:])
-        # A network that cannot run on the image says so itself.
-        if isinstance(whole, int) and self._signature(x, height, width) != whole:
+        if self._signature(x, height, width) != self._signature_of_whole(x):
             raise InputError(
                 f"the network does something else on {width}x{height} px than on {_size(x)}"
             )
@@ -200,9 +203,7 @@ class _Needs:
     def _period(self, x: Tensor, towards: tuple[int, int]) -> int:
         """Rows (-1, 0) or columns (0, -1) after which the network does the same again."""
         _, _, height, width = x.shape
-        whole = self._signature(x, height, width)
-        if isinstance(whole, str):
-            return 1
+        whole = self._signature_of_whole(x)
         for period in range(1, LONGEST_PERIOD + 1):
             size = (height + period * towards[0], width + period * towards[1])
             if min(size) < 1:
@@ -213,6 +214,21 @@ class _Needs:
             f"the network does something else on every size near {_size(x)}, so that no tile gives "
             "the whole image's output"
         )
+
+    def _signature_of_whole(self, x: Tensor) -> int:
+        """A hash of what the network does on the whole image.
+
+        Raises:
+            InputError: the network does not run on the image, or makes constants whose numbers no
+                trace shows; tiles of another size could run.
+        """
+        height, width = x.shape[-2:]
+        found = self._signature(x, height, width)
+        if isinstance(found, str):
+            with torch.inference_mode(False):
+                self._traced(x, height, width, proxies=False)  # the network's own words, if any
+            raise InputError(found)
+        return found
 
     def _signature(self, x: Tensor, height: int, width: int) -> int | str:
         """A hash of what the network does on images of a size; why it cannot run on them."""
@@ -225,9 +241,9 @@ class _Needs:
         except InputError as error:
             return str(error)
 
-    def _traced(self, x: Tensor, height: int, width: int) -> Graph:
+    def _traced(self, x: Tensor, height: int, width: int, *, proxies: bool = True) -> Graph:
         like = torch.empty(1, x.shape[1], height, width, dtype=x.dtype, device="meta")
-        return trace(self._network, like, proxies=True)
+        return trace(self._network, like, proxies=proxies)
 
     def bytes_per_pixel(self, x: Tensor) -> float:
         """Bytes at the peak for each pixel of an image; `x` has shape (N, C, h, w).

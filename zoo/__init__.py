@@ -69,6 +69,11 @@ def _entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
+def installed_packages() -> list[str]:
+    """The packages that hold installed methods, sorted. None is imported."""
+    return sorted({point.module.split(".")[0] for point in _entry_points().values()})
+
+
 def names() -> list[str]:
     """Names of all methods, sorted. No method's file is imported."""
     return sorted({*_files(), *_entry_points()})
@@ -189,7 +194,8 @@ def load(spec: str) -> tuple[Method, str]:
 def _find(name: str, known: list[str]) -> Method:
     if _is_file(name):
         path, inner = _chosen(name)
-        method = _card(_import_file(path), inner, path)
+        module, sha256 = _import_file(path)
+        method = replace(_card(module, inner, path), imported=sha256)
         if method.name in known:
             raise InputError(
                 f"{path} calls itself {method.name!r}, which is a method already; rename yours"
@@ -221,11 +227,14 @@ class _Source(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
         """The compiled code of the file."""
-        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        text = self.get_data(self.path)
+        self.sha256 = hashlib.sha256(text).hexdigest()
+        code: CodeType = self.source_to_code(text, self.path)
         return code
 
 
-def _import_file(path: Path) -> ModuleType:
+def _import_file(path: Path) -> tuple[ModuleType, str]:
+    """The module of a file of the user's own, and the SHA-256 of the text that was compiled."""
     unique = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
     name = f"sisrbench_{path.stem}_{unique}"  # two files called mine.py are two modules
     loader = _Source(name, str(path))
@@ -239,7 +248,7 @@ def _import_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise InputError(f"{path} does not import: {one_line(error)}; fix the file") from error
-    return module
+    return module, loader.sha256
 
 
 def _card(module: ModuleType, name: str, path: Path) -> Method:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -196,8 +197,30 @@ class Method:
     multiplies: Callable[[int, Settings], float] | None = None
     """Function (scale, settings) -> multiplies per LR pixel, in closed form. Cross-check for the
     multiplies counted on the traced graph."""
+    files: tuple[str, ...] = ()
+    """Files that the module reads when it computes; relative paths are beside the method's file.
+    Files that are read on import or by `build` need not be named."""
     source: Path = field(default=Path(), compare=False)
     """The file that defines the method."""
+    imported: str = field(default="", compare=False)
+    """SHA-256, in hex, of the user's own file as it was imported; empty for other methods."""
+
+    @property
+    def read_from(self) -> list[Path]:
+        """The paths of `files`."""
+        return [self.source.parent / name for name in self.files]
+
+    def refuse_if_edited(self) -> None:
+        """Refuse a file of the user's own that was edited since it was imported.
+
+        Raises:
+            InputError: the file has other bytes now, or is gone.
+        """
+        if not self.imported:
+            return
+        now = hashlib.sha256(self.source.read_bytes()).hexdigest() if self.source.is_file() else ""
+        if now != self.imported:
+            raise InputError(f"{self.source} was edited after it was imported; run again")
 
     def factor(self, scale: int) -> int:
         """Ratio per side of the module's output size to its input size: `scale`, or 1."""

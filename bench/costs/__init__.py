@@ -70,6 +70,15 @@ class Cost:
     spread: float | None = None
     note: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse a cost below 0.
+
+        Raises:
+            InputError: the value is negative.
+        """
+        if self.value is not None and self.value < 0:
+            raise InputError(f"a cost of {self.value:g}: expected at least 0; fix the cost's file")
+
 
 def per_pixel(grown: Growth, count: Callable[[Graph], int], unit: float, parts: int = 1) -> Cost:
     """A count for each LR pixel, in multiples of `unit`; no value if it depends on the size.
@@ -79,24 +88,29 @@ def per_pixel(grown: Growth, count: Callable[[Graph], int], unit: float, parts: 
     found = grown.per_pixel(count)
     if found is None:
         return Cost(None, note=grown.on_the_size(count))
-    return Cost(found / parts / unit)
+    fixed = grown.fixed(count)
+    note = f"and {fixed:,} for an image, whatever its size" if fixed else ""
+    return Cost(found / parts / unit, note=note)
 
 
 def at_720p(grown: Growth, count: Callable[[Graph], int], scale: int, unit: float) -> Cost:
     """A count for a 1280x720 output, in multiples of `unit`.
 
     The count per pixel is multiplied, as if the image had no borders and any scale divided it. If
-    there is none, the count is that of an LR image of 1280x720 divided by the scale, rounded up.
+    there is none, or a part of the count is the same at every size, the count is that of an LR
+    image of 1280x720 divided by the scale, rounded up.
     """
     found = grown.per_pixel(count)
     rows, columns = OUTPUT_720P
-    if found is not None:
+    fixed = grown.fixed(count) if found is not None else 0
+    if found is not None and not fixed:
         return Cost(found * rows * columns / scale**2 / unit)
     try:
         exact = count(grown.graph(grown.stated))
     except InputError as error:
         return Cost(None, note=str(error))
-    return Cost(exact / unit, note=f"counted at {grown.stated_in_words}; depends on the size")
+    why = f"{fixed:,} of it at every size" if fixed else "depends on the size"
+    return Cost(exact / unit, note=f"counted at {grown.stated_in_words}; {why}")
 
 
 class CostFile(Interface):

@@ -8,7 +8,7 @@ The convention, exact for each output element:
   and channel that any product falls on, plus 1 for each output element if a bias is added.
 - A linear solve takes a subtraction for each product.
 - An addition or subtraction of two tensors, or of a tensor and a number, takes 1.
-- A sum, mean or norm of K elements takes K - 1.
+- A sum, mean or norm of K elements takes K - 1; so does an interpolated element of K neighbours.
 - Overlapping patches that are added up take 1 for each element, less 1 for each covered place.
 - A normalisation takes 1 addition, the shift, just as it takes 1 multiply. Means and variances
   computed in the forward pass count neither as additions nor as multiplies.
@@ -23,7 +23,15 @@ import math
 
 from bench.costs import Cost, Subject, per_pixel
 from bench.graph import growth
-from bench.graph.counting import PRODUCTS, SOLVES, UnknownOperatorError, is_known, products, total
+from bench.graph.counting import (
+    INTERPOLATIONS,
+    PRODUCTS,
+    SOLVES,
+    UnknownOperatorError,
+    is_known,
+    products,
+    total,
+)
 from bench.graph.trace import Operator
 
 TIMED = False
@@ -38,6 +46,22 @@ ONE_EACH = frozenset((
 # fmt: on
 SUMS = frozenset(("sum", "mean", "linalg_vector_norm"))
 """1 addition per input element, less 1 per output element."""
+
+
+_BAGS = ("_embedding_bag", "_embedding_bag_forward_only")
+_LARGEST = 2
+"""Mode of an embedding bag that takes the largest of its rows; the other modes add them up."""
+
+
+def _pooled(operator: Operator) -> int:
+    """Input elements that an average pooling to a given size reads, overlaps counted twice."""
+    old, new = operator.tensors[0].shape, operator.out.shape
+    # torch's windows along a side: from floor(i * old / new) to ceil((i + 1) * old / new).
+    sides = [
+        sum(-(-(i + 1) * length // parts) - i * length // parts for i in range(parts))
+        for length, parts in zip(old[-2:], new[-2:], strict=True)
+    ]
+    return math.prod(old[:-2]) * math.prod(sides)
 
 
 def _reached(operator: Operator) -> int:
@@ -76,6 +100,10 @@ def additions(operator: Operator) -> int:
             "table of bench/costs/additions.py, or of bench/graph/counting.py if it adds nothing"
         )
     name, out = operator.name, operator.out.size if operator.outputs else 0
+    if name in _BAGS and operator.arguments["per_sample_weights"] is None:
+        rows, (bags, width) = operator.arguments["indices"].size, operator.out.shape
+        is_sum = operator.arguments["mode"] != _LARGEST
+        return max(rows - bags, 0) * width if is_sum else 0
     if name in PRODUCTS:
         transposed = name == "convolution" and operator.arguments["transposed"]
         bias = PRODUCTS[name].bias
@@ -92,6 +120,10 @@ def additions(operator: Operator) -> int:
         return given - out
     if name == "col2im":
         return given - _reached(operator)
+    if name in INTERPOLATIONS:
+        return out * (INTERPOLATIONS[name] - 1)
+    if name == "_adaptive_avg_pool2d":
+        return _pooled(operator) - out
     if name == "avg_pool2d":
         taps: list[int] = operator.arguments["kernel_size"]
         return out * (math.prod(taps) - 1)

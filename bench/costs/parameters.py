@@ -13,6 +13,7 @@ from torch import nn
 
 from bench.costs import Cost, Subject
 from bench.graph.counting import PRODUCTS
+from bench.graph.growth import described, graph_at
 from bench.graph.trace import Graph, Operator, Value, trace_method
 from zoo.errors import InputError
 
@@ -84,24 +85,40 @@ def convolutional(graph: Graph, module: nn.Module) -> tuple[set[str], set[str]]:
     return weights, biases - weights
 
 
+def _of_small(subject: Subject) -> Graph:
+    return trace_method(subject.method, subject.module, subject.scale)
+
+
+def _of_720p(subject: Subject) -> Graph:
+    return graph_at(subject.method, subject.module, subject.scale, subject.lr_720p)
+
+
 def measure(subject: Subject) -> dict[str, Cost]:
     """Numbers of parameters; a shared tensor counts once.
 
     `parameters` counts the whole module. The other quantities count only parameters that the
-    forward pass at this scale uses: `conv_parameters` the weights and biases of convolutions,
-    `conv_weights` only the weights. Both are left out if the forward pass cannot be traced.
+    forward pass at this scale uses for a 1280x720 output: `conv_parameters` the weights and biases
+    of convolutions, `conv_weights` only the weights. A note says if a small image uses others. Both
+    are left out if the forward pass cannot be traced.
     """
     module = subject.module
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
     everything = Cost(float(sum(sizes.values())))
-    try:
-        graph = trace_method(subject.method, module, subject.scale)
-    except InputError:
+    used = []
+    for trace in (_of_small, _of_720p):
+        try:
+            used.append(convolutional(trace(subject), module))
+        except InputError:  # a network may refuse a size
+            continue
+    if not used:
         return {"parameters": everything}
-    weights, biases = convolutional(graph, module)
-    used = sum(sizes[name] for name in weights)
+    weights, biases = used[-1]
+    note = ""
+    if used[0] != used[-1]:
+        note = f"those used at {described(subject.lr_720p)}; depends on the size"
+    total = sum(sizes[name] for name in weights)
     return {
         "parameters": everything,
-        "conv_parameters": Cost(float(used + sum(sizes[name] for name in biases))),
-        "conv_weights": Cost(float(used)),
+        "conv_parameters": Cost(float(total + sum(sizes[name] for name in biases)), note=note),
+        "conv_weights": Cost(float(total), note=note),
     }

@@ -8,6 +8,7 @@ the SHA-256.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,8 +42,9 @@ class Dataset:
     @property
     def sha256(self) -> str:
         """SHA-256 over all images' names and SHA-256, in order."""
-        lines = "\n".join(f"{image.name} {image.sha256}" for image in self.images)
-        return hashlib.sha256(lines.encode()).hexdigest()
+        # As JSON, because a name may hold any character.
+        listed_images = json.dumps([[image.name, image.sha256] for image in self.images])
+        return hashlib.sha256(listed_images.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,12 @@ def _folder(folder: Path, progress: Progress) -> Dataset:
         InputError: the folder has no images, or a broken link where an image should be.
     """
     entries = sorted(folder.iterdir())
-    images = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    # A broken link is named below; a folder or a pipe is no image, whatever its name.
+    images = [
+        path
+        for path in entries
+        if path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists())
+    ]
     seen = [path for path in images if not path.name.startswith(".")]
     broken = [path for path in seen if not path.exists()]
     if broken:

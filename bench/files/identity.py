@@ -29,7 +29,6 @@ EXEMPT: Mapping[str, str] = {
     "bench/files/identity.py": "makes the identity",
     "bench/files/registry.py": "finds metrics and costs, whose files count",
     "bench/files/whole.py": "hashes and writes",
-    "bench/hints/output.py": "remarks on numbers and makes none",
     "bench/metrics/__init__.py": "finds metrics, whose files count",
     "bench/plan.py": "makes the identity",
     "bench/progress.py": "tells people what happens",
@@ -43,6 +42,10 @@ NO_COST: Mapping[str, str] = {
     "bench/costs/__init__.py": "a metric's unit measures no cost",
 }
 """Files that no metric depends on, beyond `EXEMPT`."""
+NO_METRIC: Mapping[str, str] = {
+    "bench/hints/output.py": "hints at mistakes in an output, in the note of an average",
+}
+"""Files that no cost depends on, beyond `EXEMPT`."""
 IN_EVERY_KEY = frozenset({"torch", "numpy", "cv2", "PIL", "scipy", "skimage", "safetensors"})
 """Libraries whose versions every key holds, as `bench.machine.libraries` gives them."""
 

@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,8 @@ def ask(request: Request) -> Answer:
 
 
 def received(folder: str) -> Request:
-    """The request in a folder; called by the fresh process."""
+    """The request in a folder; called by the fresh process, which ends with the asking one."""
+    threading.Thread(target=_end_with_the_asking_process, daemon=True).start()
     return cast("Request", pickle.loads((Path(folder) / _REQUEST).read_bytes()))  # noqa: S301
 
 
@@ -81,24 +83,31 @@ def answer(folder: str, given: Answer) -> None:
     unfinished.replace(place)
 
 
+def _end_with_the_asking_process() -> None:
+    """Wait until the process that asked is gone, then end this process at once."""
+    # Not sys.stdin, whose lock would be held when Python ends.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 def _run(folder: Path) -> int:
     """The exit status of the fresh process; negative for a signal.
 
     What the process prints goes to standard error, because standard output is for tables.
     """
-    command = [sys.executable, "-c", _CODE, str(folder)]
+    # -P: no file of the working folder may shadow a module of Python or of a package.
+    command = [sys.executable, "-P", "-c", _CODE, str(folder)]
     # The user's modules are found where this process finds them.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    if sys.stderr.isatty():
-        return subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
-        ).returncode
+    terminal = sys.stderr.isatty()  # then the bar of the process moves
     process = subprocess.Popen(
         command,
         env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        # Held open: the process ends itself when this one is gone, however it went.
+        stdin=subprocess.PIPE,
+        stdout=sys.stderr if terminal else subprocess.PIPE,
+        stderr=sys.stderr if terminal else subprocess.STDOUT,
         text=True,
         errors="replace",
     )

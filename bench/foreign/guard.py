@@ -63,7 +63,7 @@ def settings() -> dict[str, object]:
         "torch.is_grad_enabled()": torch.is_grad_enabled(),
         "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled(),
         # PyTorch tells this setting by its effect only.
-        "torch.set_flush_denormal()": bool(torch.full((1,), 1e-40, device="cpu").eq(0).item()),
+        "torch.set_flush_denormal()": _flushes(),
         "torch.get_float32_matmul_precision()": _matmul_precision(),
         "torch.backends.cudnn.flags()": tuple(
             getattr(torch.backends.cudnn, name)
@@ -92,6 +92,12 @@ def _matmul_precision() -> str:
         return torch.get_float32_matmul_precision()
     except RuntimeError as error:
         return one_line(error)
+
+
+def _flushes() -> bool:
+    """Whether PyTorch computes 0 for the smallest numbers."""
+    tiny = torch.full((1,), 1e-40, dtype=torch.float32, device="cpu")
+    return bool((tiny == 0).item())
 
 
 def _precisions() -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 - `PRODUCTS`: convolutions, matrix products, weighted sums of rows.
 - `SOLVES`: the steps of a linear solve.
-- `ELEMENTWISE`, `SQUARES`, `SCALED_ADDITIONS`: multiplies and divisions of single elements.
+- `ELEMENTWISE`, `SQUARES`, `INTERPOLATIONS`, `SCALED_ADDITIONS`: multiplies and divisions of single
+  elements.
 - `FREE`: no multiply.
 
 An operator in no table raises `UnknownOperatorError`. So no operator counts as free by default.
@@ -105,13 +106,16 @@ ELEMENTWISE = frozenset((
 """1 multiply or division per output element."""
 SQUARES = {"pow": "exponent", "linalg_vector_norm": "ord"}
 """1 multiply per input element if the named argument is 2; with any other value, unknown."""
+INTERPOLATIONS = {"upsample_bilinear2d": 4, "upsample_bicubic2d": 16}
+"""Each output element is a weighted sum of so many input elements: 1 multiply for each of them."""
 SCALED_ADDITIONS = frozenset(("add", "add_", "sub", "sub_", "rsub"))
 """1 multiply per output element if the argument `alpha` is not 1; else free."""
 FREE = frozenset((
     "relu", "relu_", "tanh", "tanh_", "sigmoid", "sigmoid_", "clamp", "clamp_", "clamp_min",
-    "gelu", "silu", "silu_", "elu", "exp", "_softmax", "sqrt",
+    "gelu", "silu", "silu_", "elu", "exp", "_softmax", "_safe_softmax", "sqrt",
     "clamp_max", "hardtanh", "hardtanh_", "neg", "abs", "abs_", "maximum", "minimum", "round",
-    "floor", "max_pool2d_with_indices", "avg_pool2d", "sum", "mean", "amax", "amin",
+    "floor", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d",
+    "sum", "mean", "amax", "amin",
     "max", "min", "argmax", "argmin", "topk", "sort",
     "eq", "ne", "gt", "ge", "lt", "le", "where", "bitwise_or_",
     "view", "_unsafe_view", "reshape", "permute", "transpose", "t", "expand", "unsqueeze",
@@ -152,6 +156,8 @@ def elementwise(operator: Operator) -> int:
         return _entries(operator, SOLVES[operator.name][1])
     if operator.name in SQUARES:
         return operator.tensors[0].size
+    if operator.name in INTERPOLATIONS:
+        return operator.out.size * INTERPOLATIONS[operator.name]
     scales = operator.name in SCALED_ADDITIONS and operator.arguments["alpha"] != 1
     return operator.out.size if operator.name in ELEMENTWISE or scales else 0
 
@@ -161,7 +167,7 @@ def is_known(operator: Operator) -> bool:
     name = operator.name
     if name in SQUARES:
         return bool(operator.arguments[SQUARES[name]] == 2)
-    tables = (PRODUCTS, SOLVES, ELEMENTWISE, SCALED_ADDITIONS, FREE)
+    tables = (PRODUCTS, SOLVES, ELEMENTWISE, INTERPOLATIONS, SCALED_ADDITIONS, FREE)
     # The overloads of scatter with `reduce` may multiply, so the name alone does not make it free.
     return any(name in table for table in tables) and "reduce" not in operator.arguments
 

@@ -30,9 +30,10 @@ from operator import attrgetter
 from typing import TypeAlias
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from bench.graph.counting import PRODUCTS
-from bench.graph.trace import Graph, Operator
+from bench.graph.trace import Graph, Operator, Value
 from zoo.errors import InputError
 
 
@@ -389,29 +390,44 @@ def field(graph: Graph) -> Field:
 # What has to be the same of a whole image and of a tile
 
 
-_SETTINGS = (
-    "stride", "padding", "pad", "dilation", "kernel_size", "groups", "transposed",
-    "output_padding", "dim", "dims", "dim0", "dim1", "downscale_factor", "upscale_factor",
-)  # fmt: skip
-"""Arguments that say what an operator does; the others are sizes, which grow with the image."""
+_SIZES = frozenset(("size", "output_size"))
+"""Arguments that grow with the image; all others say what an operator does."""
 
 
-def signature(graph: Graph) -> tuple[object, ...]:
+def signature(graph: Graph) -> tuple[str, ...]:
     """What a network does, whatever the size of the image.
 
-    Two images of one signature go through the same operators, with the same weights, padding and
-    cropping. A network that pads to a multiple of a window, or branches on the size, has others.
+    Two images of one signature go through the same operators in the same connection, with the same
+    weights, numbers, padding and cropping. A network that pads to a multiple of a window, branches
+    on the size, or computes with a number that it takes from the size, has others.
+
+    Raises:
+        InputError: the network makes a constant whose numbers no trace shows.
     """
-    return tuple(
-        (operator.overload, operator.layer, *_settings(operator)) for operator in graph.operators
-    )
+    made = {graph.input.number}
+    for operator in graph.operators:
+        for value in operator.tensors:
+            # The module's own tensors have the first numbers of memory, before the input's.
+            is_own = value.storage < graph.input.storage
+            if not (is_own or value.constant) and value.number not in made:
+                raise _refusal(
+                    operator,
+                    "computes with a tensor whose numbers no trace shows (register it as a buffer)",
+                )
+        made |= {value.number for value in operator.outputs}
+    outputs = repr([_identity(value) for value in graph.outputs])
+    return (*(f"{x.overload} {x.layer} {_settings(x)}" for x in graph.operators), outputs)
 
 
-def _settings(operator: Operator) -> list[object]:
-    given = operator.arguments
-    found = [str(given[name]) for name in _SETTINGS if name in given]
+def _identity(value: Value) -> tuple[int, int, int]:
+    """A tensor among those of its graph, which counts alike wherever the operators are alike."""
+    return value.number, value.storage, value.constant
+
+
+def _settings(operator: Operator) -> dict[str, object]:
+    given = {name: each for name, each in operator.arguments.items() if name not in _SIZES}
     if operator.name == "slice":  # by what it leaves out on either side
         start = _start_of(operator)
         length = operator.tensors[0].shape[given["dim"]]
-        found += [str(start), str(length - start - operator.out.shape[given["dim"]])]
-    return [*found, *(value.parameter for value in operator.tensors)]
+        given |= {"start": start, "end": length - start - operator.out.shape[given["dim"]]}
+    return {name: tree_map_only(Value, _identity, each) for name, each in given.items()}

@@ -26,9 +26,15 @@ Size: TypeAlias = tuple[int, int]
 
 FITTED: tuple[Size, ...] = ((16, 16), (24, 24), (32, 32), (16, 32))
 """Sizes that determine a, b, c and d."""
-HELD_TO: tuple[Size, ...] = ((37, 53), (264, 272))
+HELD_TO: tuple[Size, ...] = ((37, 53), (37, 54), (38, 53), (264, 272))
 """Sizes that the fit has to give exactly, beside the stated size: odd sides, and sides beyond
 windows of 256."""
+SMALL_PART = 0.01
+"""Part of a count up to which what no pixel adds is left out, as if an image had no borders.
+
+Padding by 24 px on each side takes that part of a 640x360 image in its corners. What is more is
+work that the image's size does not change, as of a branch on a thumbnail.
+"""
 
 
 _KEPT = 3
@@ -66,6 +72,14 @@ class Growth:
         """A count for each LR pixel inside an image; None if it depends on the image's size."""
         return per_pixel({size: count(graph) for size, graph in self.graphs.items()})
 
+    def fixed(self, count: Callable[[Graph], int]) -> int:
+        """What a count has in an image of any size; 0 if that is less than `SMALL_PART` of it.
+
+        Only for a count that has a value per pixel.
+        """
+        fit = _fit([count(self.graphs[size]) for size in FITTED])
+        return int(fit.constant) if fit.constant > SMALL_PART * fit(self.stated) else 0
+
     def on_the_size(self, count: Callable[[Graph], int]) -> str:
         """What to say of a count that depends on the size: its values, and sizes not accepted."""
         sizes = [size for size in (*HELD_TO, self.stated) if size in self.graphs]
@@ -87,7 +101,8 @@ def per_pixel(counts: Mapping[Size, int]) -> float | None:
     """A count for each LR pixel inside an image; None if it depends on the image's size.
 
     Work that is left out or added at the borders does not change it. A count that is known for no
-    other size than those of the fit depends on the size, as far as is known.
+    other size than those of the fit depends on the size, as far as is known. So does a count that
+    falls with every pixel.
 
     Args:
         counts: by size; all of `FITTED`, and others that the fit is held to.
@@ -97,7 +112,7 @@ def per_pixel(counts: Mapping[Size, int]) -> float | None:
     """
     fit = _fit([counts[size] for size in FITTED])
     others = [size for size in counts if size not in FITTED]
-    if not others or any(fit(size) != counts[size] for size in others):
+    if not others or fit.area < 0 or any(fit(size) != counts[size] for size in others):
         return None
     return float(fit.area)
 
@@ -117,27 +132,41 @@ def of_method(method: Method, module: nn.Module, scale: int, stated: Size) -> Gr
         InputError: the module cannot be traced for a size of `FITTED`, or its output has another
             size than the method's contract says.
     """
-    # By the file's bytes, because a notebook may edit the file and measure again.
-    code = method.source.read_bytes() if method.source.is_file() else b""
-    key = (method.name, code, scale, stated)
-    if code and key in _known:
+    key = _key(method, scale, stated)
+    if key in _known:
         _known.move_to_end(key)
         return _known[key]
     graphs = {size: _held_to_contract(method, module, scale, size) for size in FITTED}
     refused = {}
     # A window that hides in the small sizes shows at the stated one, unless that is small too.
-    held_to = HELD_TO if max(stated) < max(HELD_TO[-1]) else HELD_TO[:1]
+    held_to = HELD_TO if max(stated) < max(HELD_TO[-1]) else HELD_TO[:-1]
     for size in (*held_to, stated):
         try:
             graphs[size] = _held_to_contract(method, module, scale, size)
         except InputError as error:
             refused[size] = str(error)
     found = Growth(graphs, stated, refused)
-    if code:
+    if method.source.is_file():
         _known[key] = found
         while len(_known) > _KEPT:
             _known.popitem(last=False)
     return found
+
+
+def graph_at(method: Method, module: nn.Module, scale: int, stated: Size) -> Graph:
+    """The graph at the stated size alone: of `of_method`, if that is kept, else a new trace.
+
+    Raises:
+        InputError: the module cannot be traced at this size.
+    """
+    kept = _known.get(_key(method, scale, stated))
+    return kept.graph(stated) if kept else trace_method(method, module, scale, stated)
+
+
+def _key(method: Method, scale: int, stated: Size) -> tuple[str, bytes, int, Size]:
+    # By the file's bytes, because a notebook may edit the file and measure again.
+    code = method.source.read_bytes() if method.source.is_file() else b""
+    return method.name, code, scale, stated
 
 
 def _held_to_contract(method: Method, module: nn.Module, scale: int, size: Size) -> Graph:

@@ -11,12 +11,13 @@ import itertools
 import math
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, UntypedStorage, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -42,6 +43,8 @@ class Value:
     dtype: torch.dtype
     parameter: str = ""
     """Dotted name of the parameter that the tensor is, views, or holds entries of; else empty."""
+    constant: int = field(default=0, compare=False)
+    """Hash of the numbers, if the forward pass wrote them in Python; else 0."""
 
     @property
     def size(self) -> int:
@@ -73,6 +76,12 @@ class Operator:
     def tensors(self) -> list[Value]:
         """All tensors among the arguments, including tensors in lists."""
         return list(_values(self.arguments.values()))
+
+
+def _hash(tensor: Tensor) -> int:
+    """A hash of a tensor's numbers, not 0."""
+    numbers = tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8)
+    return hash(numbers.numpy().tobytes()) or 1
 
 
 def _values(arguments: Any) -> Iterator[Value]:
@@ -115,6 +124,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._numbers = WeakTensorKeyDictionary()
         self._storages: dict[int, tuple[int, weakref.ref[UntypedStorage]]] = {}
         self._names: dict[int, str] = {}
+        self.constants = WeakTensorKeyDictionary()
         # Names go by storage, so that a view of a parameter has the parameter's name.
         # Size 0, because parameters and buffers do not count in peak_bytes.
         for name, parameter in module.named_parameters():
@@ -159,7 +169,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             number = self._numbers[tensor] = next(self._count)
         storage = self._storage(tensor)
         name = self._names.get(storage, "")
-        return Value(number, storage, tuple(tensor.shape), tensor.dtype, name)
+        constant = self.constants.get(tensor, 0) if tensor.is_meta else _hash(tensor)  # type: ignore[no-untyped-call]
+        return Value(number, storage, tuple(tensor.shape), tensor.dtype, name, constant)
 
     def __torch_dispatch__(
         self,
@@ -191,6 +202,33 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.operators.append(operator)
         # An ordered set of names; `trace` adds the shapes.
         self.parameters |= {v.parameter: () for v in operator.tensors if v.parameter}
+        return out
+
+
+class _Constants(TorchFunctionMode):
+    """Keeps what numbers a tensor is made of, where torch calls no operator for it.
+
+    `torch.tensor(numbers, device=x.device)` makes a tensor without numbers on the meta device.
+    """
+
+    _MAKERS: ClassVar = {torch.tensor: 0, torch.as_tensor: 0, Tensor.new_tensor: 1}
+    """Functions, and the place of the numbers among their arguments."""
+
+    def __init__(self, tracer: _Tracer) -> None:
+        super().__init__()
+        self._tracer = tracer
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        place = self._MAKERS.get(func, len(args))
+        if place < len(args) and not isinstance(args[place], Tensor) and out.is_meta:
+            self._tracer.constants[out] = _hash(torch.as_tensor(args[place]))
         return out
 
 
@@ -232,7 +270,7 @@ def trace(module: nn.Module, x: Tensor, *, proxies: bool = False) -> Graph:
         copied = _on_meta(module, x.dtype if proxies else None)
         tracer = _Tracer(copied)
         described = tracer.value(given)
-        with torch.no_grad(), tracer:  # autograd would keep feature maps alive
+        with torch.no_grad(), tracer, _Constants(tracer):  # autograd would keep feature maps alive
             out = copied(given)
         outputs = [tracer.value(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
     except InputError:

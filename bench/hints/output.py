@@ -7,9 +7,10 @@ much.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from itertools import product
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -38,7 +39,43 @@ gains by many corrections, but remains far below."""
 _WORTH_A_SECOND = 1.0
 """How much more two corrections have to gain than one, in dB."""
 
-_Correction = Callable[[Tensor], Tensor]
+_Correct = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    """Likely mistakes in an output, at most one of each kind, and their correction."""
+
+    kinds: tuple[int, ...]
+    """Range, place, order: 0, 1, 2."""
+    what: str
+    """In words: the output seems to be ..."""
+    correct: _Correct
+
+    def and_(self, other: _Mistake) -> _Mistake:
+        """Both mistakes at once, of different kinds."""
+        one, two = sorted((self, other), key=lambda mistake: mistake.kinds)
+        return _Mistake(
+            (*one.kinds, *two.kinds),
+            f"{one.what} and {two.what}",
+            lambda x: two.correct(one.correct(x)),
+        )
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An image whose output is far below interpolation."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    given: float
+    """PSNR as measured, in dB."""
+    interpolated: float
+    """PSNR of interpolation, in dB."""
+    output: Tensor
+    """The module's output, (1, C, H, W)."""
+    in_colour: bool
+    """Whether the order of channels matters."""
 
 
 def hint(
@@ -68,8 +105,7 @@ def hint(
         return evaluate(pixels, scale, protocol, method, module, used, device)[protocol.psnr]
 
     plain = replace(method, takes="interpolated")
-    gains: dict[str, dict[str, float]] = {}
-    seen = 0
+    cases: list[_Case] = []
     for name, pixels, given in images:
         interpolated = psnr(pixels, plain, nn.Identity())
         if math.isinf(interpolated):  # a constant image says nothing
@@ -81,66 +117,78 @@ def hint(
             return ""
         recorder = _Recorder(module)
         psnr(pixels, method, recorder)
-        for what, correct in _corrections(recorder.output, in_colour=not is_gray):
-            corrected = psnr(pixels, method, _Constant(correct(recorder.output)))
-            fits = corrected > interpolated - _BELOW_INTERPOLATION
-            gains.setdefault(what, {})[name] = corrected - given if fits else -math.inf
-        seen += 1
-        if seen == _IMAGES:
+        output = recorder.output
+        in_colour = not is_gray and output.shape[1] == 3
+        cases.append(_Case(name, pixels, given, interpolated, output, in_colour))
+        if len(cases) == _IMAGES:
             break
-    what, gain = _best({what: min(each.values()) for what, each in gains.items()})
-    if not what:
+
+    def tried(mistake: _Mistake) -> _Tried:
+        reached = {}
+        for case in cases:
+            if case.in_colour or _ORDER not in mistake.kinds:
+                corrected = _Constant(mistake.correct(case.output))
+                reached[case.name] = psnr(case.pixels, method, corrected)
+        seen = [case for case in cases if case.name in reached]
+        return _Tried(
+            mistake,
+            tuple(reached),
+            min((reached[case.name] - case.given for case in seen), default=-math.inf),
+            fits=all(
+                reached[case.name] > case.interpolated - _BELOW_INTERPOLATION for case in seen
+            ),
+        )
+
+    singles = [tried(mistake) for mistake in _MISTAKES] if cases else []
+    if not singles:
         return ""
-    least = "at least " if len(gains[what]) > 1 else ""
+    # A second mistake can hide how much the first costs, so the first need not fit.
+    first = max(singles, key=attrgetter("gain")).mistake
+    pairs = [tried(first.and_(x)) for x in _MISTAKES if x.kinds != first.kinds]
+    best = _best([*singles, *pairs])
+    if best is None:
+        return ""
+    least = "at least " if len(best.names) > 1 else ""
     return (
-        f"the output seems to be {what}: PSNR would be {least}{gain:.2f} dB higher on "
-        f"{', '.join(gains[what])}"
+        f"the output seems to be {best.mistake.what}: PSNR would be {least}{best.gain:.2f} dB "
+        f"higher on {', '.join(best.names)}"
     )
 
 
-def _best(gains: Mapping[str, float]) -> tuple[str, float]:
-    """The correction with the largest gain, and the gain; ('', 0) if none gains enough.
+@dataclass(frozen=True)
+class _Tried:
+    """What correcting a mistake does."""
+
+    mistake: _Mistake
+    names: tuple[str, ...]
+    """The images on which it was tried."""
+    gain: float
+    """Least gain of PSNR on any of them, in dB; -inf if there are none."""
+    fits: bool
+    """Whether PSNR is then as high as that of a method, on all of them."""
+
+
+def _best(found: Iterable[_Tried]) -> _Tried | None:
+    """The correction with the largest gain; None if none gains enough.
 
     Args:
-        gains: a gain in dB by correction, single corrections first.
+        found: corrections of one mistake first, then of two.
     """
-    best, most = "", 0.0
-    for what, gain in gains.items():
-        if gain > _GAIN and gain > most + (
-            _WORTH_A_SECOND if what.endswith(" and in BGR order") else 0
-        ):
-            best, most = what, gain
-    return best, most
-
-
-def _corrections(output: Tensor, *, in_colour: bool) -> Iterator[tuple[str, _Correction]]:
-    """The mistake and the correction of each hypothesis, single mistakes first.
-
-    Args:
-        output: the module's output (1, C, H, W).
-        in_colour: whether the image has colours, so that the order of channels matters.
-    """
-    ranges: list[tuple[str, _Correction]] = [
-        ("in [0, 255] instead of [0, 1]", lambda x: x / 255),
-        ("in [-1, 1] instead of [0, 1]", lambda x: (x + 1) / 2),
-    ]
-    yield from ranges
-    yield from _SHIFTS
-    if in_colour and output.shape[1] == 3:
-        yield "in BGR order", _as_rgb
-        for what, correct in ranges:
-            yield f"{what} and in BGR order", _then_as_rgb(correct)
+    best: _Tried | None = None
+    for each in found:
+        least = best.gain if best else _GAIN
+        if best and len(each.mistake.kinds) > len(best.mistake.kinds):
+            least += _WORTH_A_SECOND
+        if each.fits and each.gain > least:
+            best = each
+    return best
 
 
 def _as_rgb(x: Tensor) -> Tensor:
     return x.flip(1)
 
 
-def _then_as_rgb(correct: _Correction) -> _Correction:
-    return lambda x: _as_rgb(correct(x))
-
-
-def _shifted_back(down: int, right: int) -> _Correction:
+def _shifted_back(down: int, right: int) -> _Correct:
     """A correction of images that lie too far down and right, in pixels; edges are replicated."""
 
     def correct(x: Tensor) -> Tensor:
@@ -158,7 +206,17 @@ def _direction(down: int, right: int) -> str:
     return "shifted by " + " and ".join(f"1 px {way}" for way in (vertical, horizontal) if way)
 
 
-_SHIFTS = [(_direction(*by), _shifted_back(*by)) for by in product((0, 1, -1), repeat=2) if any(by)]
+_RANGE, _PLACE, _ORDER = range(3)
+_MISTAKES = [
+    _Mistake((_RANGE,), "in [0, 255] instead of [0, 1]", lambda x: x / 255),
+    _Mistake((_RANGE,), "in [-1, 1] instead of [0, 1]", lambda x: (x + 1) / 2),
+    *(
+        _Mistake((_PLACE,), _direction(*by), _shifted_back(*by))
+        for by in product((0, 1, -1), repeat=2)
+        if any(by)
+    ),
+    _Mistake((_ORDER,), "in BGR order", _as_rgb),
+]
 
 
 class _Recorder(nn.Module):

@@ -17,7 +17,6 @@ from typing import Protocol as Interface
 from bench.files import registry
 from bench.protocol import CHANNELS, Protocol
 from bench.result import Quantity
-from zoo.errors import InputError, one_line
 
 if TYPE_CHECKING:  # listing the metrics loads neither torch nor requests
     from torch import Tensor
@@ -85,33 +84,6 @@ def load(name: str) -> Metric:
     """
     required = ("UNIT", "HIGHER_IS_BETTER", "measure")
     return cast("Metric", registry.load_module("metric", FOLDER, name, required))
-
-
-def value(name: str, metric: Metric, sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
-    """The metric of two images, as `Metric.measure` returns it.
-
-    Args:
-        name: the metric's name, for the message.
-        metric: the metric.
-        sr, hr: (C, H, W), float64 in [0, 255], borders already cut.
-        protocol: the rules.
-
-    Raises:
-        InputError: the metric raised an exception, or gave no number.
-    """
-    try:
-        found = metric.measure(sr, hr, protocol)
-    except (InputError, MemoryError):
-        raise
-    except (Exception, SystemExit) as error:  # a file that anybody may add can raise anything
-        raise InputError(
-            f"metric {name} raised {one_line(error, 160)}; fix {FOLDER / name}.py"
-        ) from error
-    if not isinstance(found, int | float):
-        raise InputError(
-            f"metric {name} gave a {type(found).__name__}; expected a float: fix {FOLDER / name}.py"
-        )
-    return float(found)
 
 
 def remote_files(name: str) -> tuple[RemoteFile, ...]:

@@ -1,4 +1,4 @@
-"""Shared by the attacks: a command under limits, a forked call under limits, and the faults found."""
+"""Shared by the attacks: commands and forked calls under limits, and the faults found."""
 
 from __future__ import annotations
 
@@ -65,7 +65,10 @@ def main(name: str, attack: Callable[[Attack, int], None], count: int) -> None:
         began = time.monotonic()
         attack(found, given.count)
     seconds = time.monotonic() - began
-    print(f"{name}: seed {given.seed}, {found.tried} tried, {len(found.faults)} faults, {seconds:.0f} s")
+    print(
+        f"{name}: seed {given.seed}, {found.tried} tried, {len(found.faults)} faults, "
+        f"{seconds:.0f} s"
+    )
     sys.exit(bool(found.faults))
 
 
@@ -82,7 +85,7 @@ class Ended:
     """Peak resident bytes."""
 
     def fault(self) -> str:
-        """What a call must not show: a traceback, a hang, a crash, too much memory; '' if nothing."""
+        """What a call must not show: traceback, hang, crash, too much memory; '' if nothing."""
         lines = self.text.splitlines()
         if self.status is None:
             return f"hang of {self.seconds:.0f} s"
@@ -133,7 +136,7 @@ def run(
 
 
 def forked(call: Callable[[], int | None], seconds: float = SECONDS) -> Ended:
-    """Call in a fork, with at most `MEMORY` more address space than now; the status is the result."""
+    """Call in a fork, with `MEMORY` more address space at most; the status is the result."""
     with tempfile.TemporaryFile() as out:
         pid = os.fork()
         if not pid:
@@ -180,12 +183,16 @@ def _wait(pid: int, out: int, seconds: float, interfere: Callable[[float], None]
 
 def stored(out: Path) -> dict[tuple[str, ...], list[float | None]]:
     """Cell to the values in a store; a healthy store has a single value for each cell and key."""
-    with contextlib.closing(sqlite3.connect(f"file:{out / 'results.sqlite'}?mode=rw", uri=True)) as db:
+    with contextlib.closing(
+        sqlite3.connect(f"file:{out / 'results.sqlite'}?mode=rw", uri=True)
+    ) as db:
         (state,) = db.execute("PRAGMA integrity_check").fetchone()
         if state != "ok":
             raise sqlite3.DatabaseError(state)
         found: dict[tuple[str, ...], list[float | None]] = {}
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        tables = {
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        }
         if "results" not in tables:
             return found
         for row in db.execute(f"SELECT {', '.join(KEY)}, value FROM results"):

@@ -24,7 +24,7 @@ COMMANDS: dict[str, list[str]] = {
     "fetch": ["fetch", IMAGES, "set5", "srcnn-9-1-5"],
     "report": ["report"],
 }  # fmt: skip
-MINE = '''
+MINE = """
 from torch import nn
 from zoo.method import Method
 
@@ -33,7 +33,7 @@ NAMES = ("mine",)
 def method(name):
     return Method(name=name, citation="", takes="interpolated", channels="any",
                   build=lambda scale, settings: nn.Identity())
-'''
+"""
 
 
 def attack(found: Attack, count: int) -> None:

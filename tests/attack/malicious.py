@@ -163,13 +163,15 @@ def _checkpoint(place: Path, canary: Path) -> list[str]:
 
 
 def _formula(place: Path, canary: Path) -> list[str]:
-    _photo(place, "=cmd|' /C calc'!A0.png")
+    _photo(place, "=cmd|' C calc'!A0.png")
     return ["run", "-m", "nearest", "-d", "photos", "-s", "2", "--out", "out"]
 
 
 def _numpy(place: Path, canary: Path) -> list[str]:
     _photo(place)
-    np.save(place / "photos" / "b.npy", np.array([Payload(canary)], dtype=object), allow_pickle=True)
+    np.save(
+        place / "photos" / "b.npy", np.array([Payload(canary)], dtype=object), allow_pickle=True
+    )
     return ["run", "-m", "nearest", "-d", "photos", "-s", "2", "--out", "out"]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -140,11 +141,13 @@ def test_files_of_other_types_are_named(tmp_path: Path, capsys: pytest.CaptureFi
     for name in ("c.gif", "d.jfif", "e.npy", "notes"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "more").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "old.txt").symlink_to(tmp_path / "gone.txt")
     assert names_of(tmp_path) == ["a", "b"]
     assert capsys.readouterr().err == (
-        f"{tmp_path}: left out, no image of a known type: c.gif, d.jfif, e.npy, more/, notes, "
-        "old.txt\n"
+        f"{tmp_path}: left out, no image of a known type: c.gif, d.jfif, e.npy, folder.png/, "
+        "more/, notes, old.txt, pipe.png\n"
     )
 
 

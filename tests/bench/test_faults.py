@@ -62,6 +62,8 @@ def photos(tmp_path: Path) -> Path:
         ("torch.backends.fp32_precision = 'bf16'", "pass", "fp32_precision of torch.backends"),
         ("torch.backends.mkldnn.matmul.fp32_precision = 'bf16'", "pass", "fp32_precision"),
         ("torch.set_default_device('meta')", "pass", "torch.get_default_device()"),
+        ("", "torch.set_default_device('meta')", "changes torch.get_default_device() for all"),
+        ("import numpy", "numpy.seterr(all='raise')", "changes numpy.geterr() for all that"),
         ("", "raise KeyboardInterrupt", "raised KeyboardInterrupt; set SISRBENCH_TRACEBACK=1"),
         ("torch.set_num_threads = lambda count: 1 / 0", "pass", "raised ZeroDivisionError"),
     ],

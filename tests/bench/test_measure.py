@@ -118,6 +118,15 @@ def test_images_come_in_the_order_of_their_numbers(folder: Path) -> None:
     assert names == ["7", "a", "img_1", "img_2", "img_10", ""]
 
 
+def test_lr_beside_hr_changes_no_average(folder: Path) -> None:
+    for number in range(2):
+        photo(folder / f"img_00{number}_SRF_2_HR.png", number)
+    alone = results(folder)
+    for number in range(2):
+        photo(folder / f"img_00{number}_SRF_2_LR.png", 7 + number)
+    assert [(x.image, x.value) for x in results(folder)] == [(x.image, x.value) for x in alone]
+
+
 # Remarks on weights
 
 
@@ -158,6 +167,8 @@ def photos(folder: Path) -> Path:
         ("torch.roll(y, 1, 2)", "shifted by 1 px down"),
         ("torch.roll(y, -1, 3)", "shifted by 1 px left"),
         ("torch.roll(y, (-1, 1), (2, 3))", "shifted by 1 px up and 1 px right"),
+        ("torch.roll(255 * y, 1, 2)", "in [0, 255] instead of [0, 1] and shifted by 1 px down"),
+        ("torch.roll(2 * y - 1, 1, 3)", "in [-1, 1] instead of [0, 1] and shifted by 1 px right"),
     ],
 )
 def test_output_in_another_range_or_place_is_hinted_at(
@@ -175,6 +186,7 @@ def test_output_in_another_range_or_place_is_hinted_at(
         ("y.flip(1)", "in BGR order"),
         ("255 * y.flip(1)", "in [0, 255] instead of [0, 1] and in BGR order"),
         ("2 * y.flip(1) - 1", "in [-1, 1] instead of [0, 1] and in BGR order"),
+        ("torch.roll(y.flip(1), 1, 2)", "shifted by 1 px down and in BGR order"),
     ],
 )
 def test_output_in_bgr_order_is_hinted_at(photos: Path, output: str, said: str) -> None:

@@ -117,7 +117,7 @@ def test_two_methods_of_one_name_are_refused(
     args = ("-d", photos, "-s", 2, "--out", tmp_path / "out")
     assert run("run", "-m", first, "-m", second, *args) == 2
     assert "folders are called mine x2 photos; rename one of them" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "index.html").exists()
 
 
 def test_a_path_may_hold_an_at_and_a_colon(photos: Path, tmp_path: Path) -> None:
@@ -155,3 +155,166 @@ def test_report_shows_what_was_asked_for_last(photos: Path, tmp_path: Path) -> N
     assert run(*command) == 0  # computes nothing
     assert run("report", "--out", out) == 0
     assert average(out) == whole
+
+
+# Methods of others in processes of their own
+
+
+def measured(out: Path) -> dict[str, float]:
+    """PSNR on average, by method."""
+    with (out / "results.csv").open() as file:
+        found = [row for row in csv.DictReader(file) if row["quantity"] == "psnr_y"]
+    return {row["method"]: float(row["value"]) for row in found if not row["image"]}
+
+
+FOREIGN = {
+    "a default dtype on import": ("torch.set_default_dtype(torch.bfloat16)", ""),
+    "a layer's method in forward": ("", "torch.nn.Conv2d.forward = lambda self, x: x"),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN)
+def test_a_method_that_changes_its_process_moves_no_number_and_is_not_kept(
+    change: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_import, in_forward = FOREIGN[change]
+    path = plugin(tmp_path, f"{in_forward or 'pass'}; return x")
+    path.write_text(path.read_text().replace("import torch\n", f"import torch\n{on_import}\n", 1))
+    args = ("-d", photos, "-s", 2, "--metric", "psnr", "--out")
+    assert run("run", "-m", "espcn", *args, tmp_path / "alone") == 0
+    assert run("run", "-m", path, "-m", "espcn", *args, tmp_path / "both") == 1
+    assert measured(tmp_path / "both") == measured(tmp_path / "alone")
+    error = capsys.readouterr().err
+    assert f"{path}: changes " in error
+    assert "for the whole process, so its numbers are not kept" in error
+    assert "changes " in (tmp_path / "both" / "index.html").read_text()
+    assert run("report", "--out", tmp_path / "both") == 0
+    assert measured(tmp_path / "both").keys() == {"espcn"}
+
+
+@pytest.mark.parametrize(
+    ("ending", "told"),
+    [
+        ("raise SystemExit(0)", "forward raised SystemExit: 0"),
+        ("import os; os._exit(0)", "its process ended with status 0"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "signal 11 ended it"),
+    ],
+)
+def test_a_method_cannot_end_the_command(
+    ending: str, told: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = plugin(tmp_path, f"{ending}; return x")
+    args = ("-d", photos, "-s", 2, "--metric", "psnr", "--out", tmp_path / "o")
+    assert run("run", "-m", path, "-m", "espcn", *args) == 1
+    assert measured(tmp_path / "o").keys() == {"espcn"}
+    assert told in capsys.readouterr().err
+
+
+def test_a_method_that_ends_python_on_import_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = plugin(tmp_path)
+    path.write_text(path.read_text().replace("import torch\n", "import sys; sys.exit(0)\n", 1))
+    for command in (("cost", path, "-s", 2, "--no-time", "--out", tmp_path / "o"), ("show", path)):
+        assert run(*command) == 2
+        assert "does not import: SystemExit: 0" in capsys.readouterr().err
+
+
+LOCK = """
+import threading
+from torch import nn
+from zoo.method import Method
+
+NAMES = ("lock",)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def forward(self, x):
+        with self.lock:
+            return x
+
+
+def method(name):
+    return Method(name=name, citation="", takes="interpolated", channels="any",
+                  build=lambda scale, settings: Net())
+"""
+
+
+def test_a_method_that_cannot_be_copied_is_measured(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "lock.py").write_text(LOCK)
+    args = ("-d", photos, "-s", 2, "--metric", "psnr", "--threads", 2, "--out", tmp_path / "o")
+    assert run("run", "-m", tmp_path / "lock.py", "-m", "bicubic", *args) == 0
+    found = measured(tmp_path / "o")
+    assert found["lock"] == found["bicubic"]
+
+
+TABLE = """
+from pathlib import Path
+import numpy as np
+import torch
+from torch import nn
+from zoo.method import Method
+
+NAMES = ("lut",)
+PLACE = Path(__file__).with_name("table.npy")
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        IN_BUILD
+
+    def forward(self, x):
+        IN_FORWARD
+        return self.table[(x * 255).round().long().clamp(0, 255)]
+
+
+def method(name):
+    return Method(name=name, citation="", takes="interpolated", channels="any", FILES
+                  build=lambda scale, settings: Net())
+"""
+LOAD = "self.table = torch.from_numpy(np.load(PLACE))"
+
+
+@pytest.mark.parametrize("when", ["build", "forward"])
+def test_a_table_beside_a_method_is_part_of_what_a_number_is_known_by(
+    when: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, table = tmp_path / "lut.py", tmp_path / "table.npy"
+
+    def write(files: str) -> None:
+        text = TABLE.replace("FILES", files)
+        in_build, in_forward = (LOAD, "pass") if when == "build" else ("pass", LOAD)
+        path.write_text(text.replace("IN_BUILD", in_build).replace("IN_FORWARD", in_forward))
+
+    write("")
+    np.save(table, (np.arange(256) / 255).astype("float32"))
+    command = (
+        "run",
+        "-m",
+        path,
+        "-d",
+        photos,
+        "-s",
+        2,
+        "--metric",
+        "psnr",
+        "--out",
+        tmp_path / "o",
+    )
+    if when == "forward":
+        assert run(*command) == 2
+        assert f"reads {table} only when it computes" in capsys.readouterr().err
+        write('files=("table.npy",),')
+    assert run(*command) == 0
+    first = measured(tmp_path / "o")
+    assert run(*command) == 0
+    assert "Nothing to compute" in capsys.readouterr().err
+    np.save(table, (np.arange(256) / 510).astype("float32"))
+    assert run(*command) == 0
+    assert f"since this changed: {table}" in capsys.readouterr().err.replace("module, ", "")
+    assert measured(tmp_path / "o")["lut"] < first["lut"] - 5

@@ -81,8 +81,7 @@ def test_after_kill_9_the_same_command_continues_to_the_same_table(
     monkeypatch.setenv("CALLS", str(tmp_path / "more-calls"))
     assert cli.status([*command, str(killed)]) == 0
     assert (
-        f"2 of {3 * (1 + len(costs.names()))} measurements were stored before."
-        in capfd.readouterr().err
+        f"2 of {3 * len(costs.names())} measurements were stored before." in capfd.readouterr().err
     )
     assert cli.status([*command, str(whole)]) == 0
     pd.testing.assert_frame_equal(_untimed(killed), _untimed(whole))

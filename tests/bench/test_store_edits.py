@@ -26,6 +26,7 @@ TABLES = {
     "results": ("unit_key", "method", "weights", "scale", "dataset", "image", "protocol",
                 "inference", "quantity", "value", "unit", "spread", "source", "run", "note"),
     "trainings": ("sha256", "method", "weights", "scale", "facts"),
+    "identities": ("key", "facts", "rows"),
 }  # fmt: skip
 
 

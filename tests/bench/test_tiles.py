@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import conv2d, interpolate, leaky_relu, pad
 
 import zoo
 from bench import machine, tiles
@@ -791,3 +791,99 @@ def test_memory_that_runs_out_never_falls_back_to_another_network() -> None:
     net, x = Branching(), torch.rand(1, 3, 100, 100)
     with pytest.raises(InputError, match="something else on"):
         Tiled(Spy(net, 70 * 70), net, 1)(x)
+
+
+class Sized(nn.Module):
+    """Computes with something that it takes from the image's size, by way of a function."""
+
+    def __init__(self, compute: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.compute = compute
+        self.conv, self.other = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.register_buffer("blur", torch.full((3, 1, 3, 3), 1 / 9))
+        self.register_buffer("sharpen", torch.full((3, 1, 3, 3), -1 / 9))
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to the same shape
+        return self.compute(self, x)
+
+
+def of_two(net: nn.Module, x: Tensor) -> Tensor:
+    """Both convolutions run; the size says which one matters."""
+    one, other = net.conv(x), net.other(x)
+    return one if x.shape[-2] > 60 else other  # type: ignore[no-any-return]
+
+
+def of_two_kernels(net: nn.Module, x: Tensor) -> Tensor:
+    return conv2d(x, net.blur if x.shape[-2] > 60 else net.sharpen, padding=1, groups=3)  # type: ignore[arg-type]
+
+
+SIZED: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "factor": lambda _, x: x * (x.shape[-1] / 90),
+    "clipping": lambda _, x: x.clamp(max=x.shape[-2] / 200),
+    "slope": lambda _, x: leaky_relu(x - 0.5, x.shape[-2] / 200),
+    "filled": lambda _, x: x + x.new_zeros(1).fill_(x.shape[-2]),
+    "mean of a row": lambda _, x: x * torch.arange(x.shape[-1], device=x.device).float().mean(),
+    "number in a tensor": lambda _, x: x * torch.tensor(x.shape[-1] / 90),
+    "number on the device": lambda _, x: x * torch.tensor(x.shape[-1] / 90, device=x.device),
+    "numbers like the image": lambda _, x: x * x.new_tensor([x.shape[-1] / 90]),
+    "numbers by keyword": lambda _, x: x * torch.tensor(data=x.shape[-1] / 90, device=x.device),
+    "one of two branches": of_two,
+    "one of two kernels": of_two_kernels,
+}
+"""All of them run the same operators, of the same settings, at every size."""
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_what_comes_from_the_size_is_refused_in_tiles(name: str) -> None:
+    net, x = Sized(SIZED[name]), torch.rand(1, 3, 100, 90)
+    with pytest.raises(InputError, match="90x100 px cannot be cut into tiles of 24 px: "):
+        Tiled(net, net, 1, 24)(x)
+
+
+CONSTANT: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "a tensor": lambda net, x: net.conv(x - torch.tensor([0.4, 0.5, 0.6])[:, None, None].to(x)),  # type: ignore[no-any-return]
+    "on the device": lambda net, x: net.conv(x - torch.tensor((0.5,), device=x.device)),  # type: ignore[no-any-return]
+    "like the image": lambda net, x: net.conv(x * x.new_tensor(0.5)),  # type: ignore[no-any-return]
+    "a kernel": lambda _, x: conv2d(x, torch.ones(3, 1, 3, 3).to(x) / 9, padding=1, groups=3),
+    "a buffer": lambda net, x: conv2d(x, net.blur, padding=1, groups=3),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_constants_that_are_the_same_at_every_size_are_tiled(name: str) -> None:
+    net = Sized(CONSTANT[name]).double()
+    x = torch.rand(1, 3, 100, 90, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(Tiled(net, net, 1, 24)(x), net(x), rtol=0, atol=1e-12)
+
+
+class WiderBelow(nn.Module):
+    """A dilated convolution on images below 47 rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to the same shape
+        wide = 6 if x.shape[-2] < 47 else 1
+        return conv2d(x, self.conv.weight, padding=wide, dilation=wide)
+
+
+def test_the_margin_of_a_small_image_is_that_of_its_own_graph() -> None:
+    net, x = WiderBelow().double(), torch.rand(1, 3, 45, 43, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(Tiled(net, net, 1, 16)(x), net(x), rtol=0, atol=1e-12)
+
+
+class OfEight(nn.Module):
+    """Takes sides that are multiples of 8 alone."""
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to the same shape
+        if x.shape[-1] % 8 or x.shape[-2] % 8:
+            raise ValueError("give multiples of 8")
+        return x
+
+
+def test_an_image_that_is_refused_whole_is_refused_in_tiles() -> None:
+    with pytest.raises(InputError, match=r"36x36 px cannot be cut .* give multiples of 8"):
+        Tiled(OfEight(), OfEight(), 1, 24)(torch.rand(1, 3, 36, 36))

@@ -12,10 +12,11 @@ import pytest
 
 import zoo
 from bench import costs, metrics
-from bench.files.identity import EXEMPT, NO_COST, ROOT, code_of, files_of
+from bench.files.identity import EXEMPT, NO_COST, NO_METRIC, ROOT, code_of, files_of
 
 MEASURE = ROOT / "bench" / "measure.py"
 OF_METRICS = {**EXEMPT, **NO_COST}
+OF_COSTS = {**EXEMPT, **NO_METRIC}
 
 
 def of(spec: str, *entries: Path, exempt: dict[str, str] | None = None) -> dict[str, str]:
@@ -35,6 +36,7 @@ BEHIND_PSNR = {
     "bench/graph/field.py",
     "bench/graph/trace.py",
     "bench/hints/__init__.py",
+    "bench/hints/output.py",
     "bench/images.py",
     "bench/inference.py",
     "bench/machine.py",
@@ -55,7 +57,8 @@ def test_the_code_behind_a_metric_is_found_by_following_imports() -> None:
 
 
 def test_the_code_behind_a_cost_has_the_size_for_which_costs_are_stated() -> None:
-    found = of("vdsr", costs.FOLDER / "seconds.py")
+    found = of("vdsr", costs.FOLDER / "seconds.py", exempt=OF_COSTS)
+    assert "bench/hints/output.py" not in found
     assert found.keys() - BEHIND_PSNR == {
         "bench/costs/__init__.py",
         "bench/costs/seconds.py",
@@ -94,7 +97,7 @@ def test_an_edit_of_any_file_behind_a_number_changes_its_code(
 ) -> None:
     root = copied.ROOT
     own = "bench/metrics/ssim.py" if kind == "metric" else "bench/costs/seconds.py"
-    exempt = OF_METRICS if kind == "metric" else EXEMPT
+    exempt = OF_METRICS if kind == "metric" else OF_COSTS
     entries = [root / "bench/measure.py", root / own, root / "zoo/scsr.py"]
     before = copied.code_of(*entries, exempt=exempt)
     assert len(before) > 15

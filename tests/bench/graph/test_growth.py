@@ -8,14 +8,32 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad, pixel_shuffle
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    avg_pool2d,
+    embedding_bag,
+    interpolate,
+    max_pool2d,
+    pad,
+    pixel_shuffle,
+    scaled_dot_product_attention,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import costs
-from bench.costs import Subject, activations, additions, multiplies
+from bench.costs import (
+    Cost,
+    Subject,
+    activations,
+    additions,
+    multiplies,
+    parameters,
+    receptive_field,
+)
 from bench.graph import growth
-from bench.graph.counting import products, total
+from bench.graph.counting import elementwise, products, refuse_unknown, total
 from bench.graph.growth import FITTED, HELD_TO, Growth, _fit
+from bench.graph.trace import trace
 from bench.protocol import load
 from bench.timing.clock import DEFAULT_TIMING
 from zoo.errors import InputError
@@ -165,6 +183,54 @@ class Pyramid(nn.Module):
         return h * w * 12 * 27 + rest
 
 
+class Parity(nn.Module):
+    """One convolution more where rows and columns are even (0) or odd (1)."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.of = rows, columns
+        self.more, self.last = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        h, w = x.shape[-2:]
+        return pixel_shuffle(self.last(self.more(x) if (h % 2, w % 2) == self.of else x), 2)
+
+    def hand(self, h: int, w: int) -> int:
+        return h * w * (12 * 27 + (81 if (h % 2, w % 2) == self.of else 0))
+
+
+class Canvas(nn.Module):
+    """A convolution on a canvas of 400x700 pixels, and on larger images without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        h, w = x.shape[-2:]
+        x = pad(x, (0, max(700 - w, 0), 0, max(400 - h, 0)))
+        return pixel_shuffle(self.conv(x), 2)[..., : 2 * h, : 2 * w]
+
+    def hand(self, h: int, w: int) -> int:
+        return max(h, 400) * max(w, 700) * 12 * 27
+
+
+class Falling(nn.Module):
+    """A convolution of what an image lacks to 400 rows: more pixels take less work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        h, w = x.shape[-2:]
+        lacking = self.conv(x.new_zeros(1, 3, 400 - h, w)).mean((-2, -1), keepdim=True)
+        return pixel_shuffle(lacking.expand(1, 12, h, w), 2)
+
+    def hand(self, h: int, w: int) -> int:
+        return (400 - h) * w * 12 * 3
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     **{f"window {k}": lambda k=k: Windowed(k) for k in (7, 10, 12, 16, 64, 128)},  # type: ignore[misc]
     "attention over all": lambda: Attention("all"),
@@ -173,6 +239,12 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "strides": Strided,
     "branch on the size": Branching,
     "pyramid": Pyramid,
+    **{
+        f"{parity} sides": lambda parity=parity: Parity(*parity)  # type: ignore[misc]
+        for parity in ((0, 1), (1, 0), (1, 1))
+    },
+    "a canvas": Canvas,
+    "less for more pixels": Falling,
 }
 """Windows of 8 divide every size that a fit is made on."""
 
@@ -190,7 +262,18 @@ def test_a_count_at_a_size_is_what_a_hand_counts(name: str, size: tuple[int, int
     net = NETWORKS[name]()
     found = grown(net, size)
     assert total(products)(found.graph(size)) == net.hand(*size)  # type: ignore[operator]
-    assert found.per_pixel(total(products)) is None
+    no_pixel_adds = 0.0 if name == "a canvas" else None
+    assert found.per_pixel(total(products)) == no_pixel_adds
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_stated_for_720p_is_what_a_hand_counts(
+    name: str, subject: Callable[[nn.Module], Subject]
+) -> None:
+    net = NETWORKS[name]()
+    found = multiplies.measure(subject(net))["multiplies_720p"]
+    assert found.value == net.hand(360, 640) / 1e9  # type: ignore[operator]
+    assert found.note.startswith("counted at 640x360 px of LR; ")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -229,10 +312,41 @@ def test_what_depends_on_the_size_has_no_value_per_pixel_and_says_so(
     per_input = found["multiplies_per_input_px"]
     assert per_input.value is None
     assert per_input.note == (
-        "depends on the size: 995,328 at 53x37 px of LR; 76,308,480 at 640x360 px of LR"
+        "depends on the size: 995,328 at 53x37 px of LR; 995,328 at 54x37 px of LR; "
+        "995,328 at 53x38 px of LR; 76,308,480 at 640x360 px of LR"
     )
     assert activations.measure(subject(net))["activations_720p"].value == 12 * 368 * 640 / 1e6
     assert additions.measure(subject(net))["additions_per_input_px"].value is None
+
+
+class WideWindowed(Windowed):
+    """The same with 64 filters between."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__(window)
+        self.conv = nn.Sequential(  # type: ignore[assignment]
+            nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 12, 3, padding=1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("window", "multiplies_720p", "activations_720p"),
+    [  # of 640x368, 648x360, 644x364 and 640x360 px of LR
+        (16, 2.034892800, 17.89952),
+        (12, 2.015539200, 17.72928),
+        (7, 2.025354240, 17.815616),
+        (8, 1.990656000, 17.5104),
+    ],
+)
+def test_a_window_takes_what_runs_on_the_padded_image(
+    window: int,
+    multiplies_720p: float,
+    activations_720p: float,
+    subject: Callable[[nn.Module], Subject],
+) -> None:
+    given = subject(WideWindowed(window))
+    assert multiplies.measure(given)["multiplies_720p"].value == multiplies_720p
+    assert activations.measure(given)["activations_720p"].value == activations_720p
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -241,6 +355,118 @@ def test_no_count_is_negative(name: str, subject: Callable[[nn.Module], Subject]
     for cost in ("multiplies", "activations", "additions", "memory", "parameters"):
         values = [found.value for found in costs.load(cost).measure(given).values()]
         assert all(value is None or value >= 0 for value in values)
+
+
+class Thumbnail(nn.Module):
+    """A convolution of the image, and one of a thumbnail of 64x64 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.small = nn.Conv2d(3, 12, 3, padding=1), nn.Conv2d(3, 12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        small = self.small(adaptive_avg_pool2d(x, 64)).mean((-2, -1), keepdim=True)
+        return pixel_shuffle(self.conv(x) * small, 2)
+
+
+def test_what_no_pixel_adds_is_counted_and_said(subject: Callable[[nn.Module], Subject]) -> None:
+    found = multiplies.measure(subject(Thumbnail()))
+    of_thumbnail = 62 * 62 * 324
+    per_input, of_720p = found["multiplies_per_input_px"], found["multiplies_720p"]
+    assert (per_input.value, of_720p.value) == (324 / 1e6, (360 * 640 * 324 + of_thumbnail) / 1e9)
+    assert per_input.note == f"and {of_thumbnail:,} for an image, whatever its size"
+    assert of_720p.note == f"counted at 640x360 px of LR; {of_thumbnail:,} of it at every size"
+
+
+def test_a_small_part_that_no_pixel_adds_is_left_out(
+    subject: Callable[[nn.Module], Subject],
+) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 12, 3, padding=4), nn.Conv2d(12, 12, 7), nn.PixelShuffle(2))
+    found = multiplies.measure(subject(net))
+    assert found["multiplies_720p"] == Cost(360 * 640 * (324 + 12 * 12 * 49) / 1e9)
+
+
+@pytest.mark.parametrize("name", ["branch on the size", "a small image"])
+def test_receptive_field_and_parameters_are_those_of_the_stated_size(
+    name: str, subject: Callable[[nn.Module], Subject]
+) -> None:
+    class Below(Branching):
+        def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+            return pixel_shuffle(self.last(self.more(x) if x.shape[-2] < 100 else x), 2)
+
+    small, large = (5, 3) if name == "a small image" else (3, 5)
+    given = subject(Below() if name == "a small image" else Branching())
+    found = receptive_field.measure(given)["receptive_field"]
+    assert found == Cost(
+        float(large),
+        note=f"depends on the size: {small} at 48x48 px of LR; {small} at 53x37 px of LR; "
+        f"{large} at 640x360 px of LR",
+    )
+    used = parameters.measure(given)
+    biased = 12 * 27 + 12 + (81 + 3 if large == 5 else 0)
+    note = "those used at 640x360 px of LR; depends on the size"
+    assert used["conv_parameters"] == Cost(float(biased), note=note)
+    assert used["parameters"] == Cost(12 * 27 + 12 + 81 + 3.0)
+
+
+class OfKnownOperators(nn.Module):
+    """What networks of today are made of, by way of a function."""
+
+    def __init__(self, compute: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.compute = compute
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 3, h, w) to (N, 3, 2h, 2w)
+        h, w = x.shape[-2:]
+        out = self.compute(x)
+        return interpolate(x, (2 * h, 2 * w), mode="nearest") + out.mean()
+
+
+def attention_by_torch(x: Tensor) -> Tensor:
+    tokens = x.permute(0, 2, 3, 1)
+    return scaled_dot_product_attention(tokens, tokens, tokens)
+
+
+def bag(x: Tensor) -> Tensor:
+    """Sums of three rows each of a table of 5 columns."""
+    index = x.permute(0, 2, 3, 1).reshape(-1, 3).long()
+    return embedding_bag(index, x.new_zeros(16, 5), mode="sum")
+
+
+def enlarged(mode: str) -> Callable[[Tensor], Tensor]:
+    return lambda x: interpolate(x, scale_factor=2, mode=mode)
+
+
+H, W = 32, 24
+PIXELS = H * W
+OPERATORS: dict[str, tuple[Callable[[Tensor], Tensor], int, int, int]] = {
+    "attention": (
+        attention_by_torch, 6 * PIXELS * W, 6 * PIXELS, PIXELS * (2 * W + 3 * (W - 1))
+    ),
+    "bilinear": (enlarged("bilinear"), 0, 12 * PIXELS * 4, 12 * PIXELS * 3),
+    "bicubic": (enlarged("bicubic"), 0, 12 * PIXELS * 16, 12 * PIXELS * 15),
+    "pooling to 5x7": (lambda x: adaptive_avg_pool2d(x, (5, 7)), 0, 0, 3 * (36 * 30 - 35)),
+    "bags": (bag, 0, 0, 2 * 5 * PIXELS),
+}  # fmt: skip
+"""Each with its products, multiplies of single elements, and additions."""
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_of_attention_interpolation_and_pooling_are_counted(name: str) -> None:
+    compute, multiplied, of_elements, added = OPERATORS[name]
+    graph = trace(OfKnownOperators(compute), torch.empty(1, 3, H, W))
+    refuse_unknown(graph)
+    out = compute(torch.empty(1, 3, H, W, device="meta")).numel()
+    assert total(products)(graph) == multiplied
+    assert total(elementwise)(graph) == of_elements
+    assert (
+        total(additions.additions)(graph) == added + (out - 1) + 12 * PIXELS
+    )  # the mean, and the sum with it
+
+
+def test_a_negative_cost_is_refused() -> None:
+    with pytest.raises(InputError, match="a cost of -3: expected at least 0"):
+        Cost(-3.0)
 
 
 class Picky(nn.Module):
