@@ -28,6 +28,8 @@ _YCBCR = (
 )
 _PER_LEVEL = 255_000
 _OFFSETS = (16, 128, 128)
+_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may take a file for, whatever its name. For PostScript it would run Ghostscript."""
 
 
 def decode(path: Path) -> NDArray[np.uint8]:
@@ -41,8 +43,9 @@ def decode(path: Path) -> NDArray[np.uint8]:
         InputError: the file is no image, truncated, animated, partly transparent, neither gray nor
             RGB, or has other than 8 bits per channel.
     """
+    Image.init()  # knows all formats by name only from here on
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise InputError(f"{path} holds {frames} frames; give a single image")

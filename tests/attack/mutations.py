@@ -32,7 +32,7 @@ TEXT = (".csv", ".toml")
 TOKENS = (
     b"nan", b"inf", b"-1", b"1e999", b"9" * 400, b"0", b"", b'"', b"'", b",", b",,,,", b"\n",
     b"\x00", b"\xff\xfe", b"=HYPERLINK(1)", "\u202e".encode(), b"\x1b[2J", b"[[", b"]", b"{", b"#",
-    b"../../x", b"true", b"psnr_y", b"x" * 70000, b"\r", b"1979-05-27", b"0x10", b"1_0"
+    b"../../x", b"true", b"psnr_y", b"x" * 70000, b"\r", b"1979-05-27", b"0x10", b"1_0",
     b"\xed\xa0\x80",
 )  # fmt: skip
 

@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from bench import evaluate, machine, measure, metrics
+from bench import evaluate, images, machine, measure, metrics
 from bench import protocol as protocols
 from bench.cli import main as cli
 from bench.datasets import ImageFile
-from bench.files import fetch, weight_file
+from bench.files import annotated_csv, fetch, weight_file
 from bench.files.fetch import FetchError, RemoteFile
 from bench.inference import DEFAULT
 from bench.network import prepare
@@ -156,8 +156,8 @@ class Uncopied(nn.Module):
 
 def test_a_module_that_exits_when_copied_runs_in_one_thread() -> None:
     module = prepare(Uncopied(), DEFAULT, 1, torch.device("cpu"))
-    images = [ImageFile(str(number), Path("x"), "") for number in range(3)]
-    found = measure._each(lambda image, module: {"x": 1.0}, images, module, 2)
+    files = [ImageFile(str(number), Path("x"), "") for number in range(3)]
+    found = measure._each(lambda image, module: {"x": 1.0}, files, module, 2)
     assert found == [{"x": 1.0}] * 3
 
 
@@ -301,3 +301,16 @@ def test_sigterm_ends_a_training_with_a_checkpoint(photos: Path, tmp_path: Path)
     assert process.returncode == 143
     assert "Stopping when this step is done" in error
     assert len(list(out.glob("*.checkpoint.safetensors"))) == 1
+
+
+def test_a_table_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes(b"# title: caf\xe9\na,b\n1,2\n")
+    with pytest.raises(InputError, match=r"table.csv is not UTF-8 text \(byte 12\); save the file"):
+        annotated_csv.read(tmp_path / "table.csv", ("a", "b"))
+
+
+def test_postscript_under_an_image_name_is_not_given_to_ghostscript(tmp_path: Path) -> None:
+    script = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+    (tmp_path / "a.png").write_text(script)
+    with pytest.raises(InputError, match=r"a.png is not an image, whatever its name says"):
+        images.decode(tmp_path / "a.png")
