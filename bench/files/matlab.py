@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
-import scipy.io
 import scipy.sparse
 from numpy.typing import NDArray
 
@@ -23,13 +25,40 @@ def load(path: Path) -> dict[str, Any]:
         InputError: the file holds objects or function handles, or refers to other files.
         Exception: the file is damaged; the readers may raise almost any exception.
     """
-    try:
-        found = scipy.io.loadmat(path)
-    except NotImplementedError:  # SciPy does not read version 7.3, which is HDF5
+    with path.open("rb") as opened:
+        head = opened.read(128)
+    # The version and the order of bytes: 7.3, which is HDF5 and which SciPy does not read.
+    if head[124:] in (b"\x00\x02IM", b"\x02\x00MI"):
         with h5py.File(path, "r", locking=False) as file:
             found = _Hdf5(path).variables(file)
+    else:
+        found = _by_scipy(path)
     # SciPy adds __header__, __version__ and __globals__.
     return {name: value for name, value in found.items() if not name.startswith("__")}
+
+
+def _by_scipy(path: Path) -> dict[str, Any]:
+    """What `scipy.io.loadmat` gives, in a process of its own: it crashes on some damaged files.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _READ, path], capture_output=True, check=False
+    )
+    if done.returncode < 0:
+        raise InputError(f"{path} is damaged: it crashes SciPy's reader; get it again")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(f"{path} cannot be read as weights: {said[-1][:120]}; get it again")
+    found: dict[str, Any] = pickle.loads(done.stdout)  # noqa: S301  (of our own code)
+    return found
+
+
+_READ = """
+import pickle, sys, scipy.io
+sys.stdout.buffer.write(pickle.dumps(scipy.io.loadmat(sys.argv[1])))
+"""
 
 
 class _Hdf5:

@@ -18,7 +18,7 @@ IMAGES = "demo"
 COMMANDS: dict[str, list[str]] = {
     "run": ["run", "-m", "nearest", "-m", "bicubic", "-m", "espcn", "-m", "./mine.py", "-d", IMAGES,
             "-s", "2"],
-    "reproduce": ["reproduce", "srcnn2014_set5"],
+    "reproduce": ["reproduce", "carn2018_costs"],
     "train": ["train", "espcn", "-s", "2", "--data", IMAGES, "--updates", "300", "--validate",
               "none", "--checkpoint", "0.2"],
     "fetch": ["fetch", IMAGES, "set5", "srcnn-9-1-5"],
@@ -40,8 +40,8 @@ def attack(found: Attack, count: int) -> None:
     """Kill each command in turn; the sums of a whole run of each are the reference."""
     names = list(COMMANDS)
     if run(COMMANDS["fetch"], found.folder).status:
-        print("without a network or SISRBENCH_MIRROR: fetch and reproduce are left out")
-        names = ["run", "train", "report"]
+        print("without a network or SISRBENCH_MIRROR: fetch is left out")
+        names.remove("fetch")
     seconds, whole = {}, {}
     for name in names:
         place = _fresh(found, name, "whole")

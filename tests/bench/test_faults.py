@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from PIL import Image
 from torch import nn
@@ -20,7 +21,7 @@ from bench import evaluate, images, machine, measure, metrics
 from bench import protocol as protocols
 from bench.cli import main as cli
 from bench.datasets import ImageFile
-from bench.files import annotated_csv, fetch, weight_file
+from bench.files import annotated_csv, fetch, matlab, weight_file
 from bench.files.fetch import FetchError, RemoteFile
 from bench.inference import DEFAULT
 from bench.network import prepare
@@ -314,3 +315,16 @@ def test_postscript_under_an_image_name_is_not_given_to_ghostscript(tmp_path: Pa
     (tmp_path / "a.png").write_text(script)
     with pytest.raises(InputError, match=r"a.png is not an image, whatever its name says"):
         images.decode(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("code", [0, 8, 10, 14, 19, 200])
+def test_a_matlab_file_that_crashes_scipy_is_one_line(code: int, tmp_path: Path) -> None:
+    path = tmp_path / "w.mat"
+    scipy.io.savemat(path, {"a": np.zeros((3, 4))})
+    assert matlab.load(path)["a"].shape == (3, 4)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"\x09\x00\x00\x00", 128)  # the data type of the numbers: float64
+    data[place : place + 4] = code.to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"w.mat (is damaged|cannot be read)"):
+        matlab.load(path)
