@@ -128,9 +128,10 @@ def _seeds(found: Attack) -> dict[str, tuple[Path, Callable[[Path], int]]]:
         else:
             with h5py.File(path, "w", userblock_size=512) as file:
                 for key, value in _srcnn().items():
-                    file[key] = value
+                    file[key] = value.T
+                    file[key].attrs["MATLAB_class"] = np.bytes_("double")
             data = bytearray(path.read_bytes())
-            data[:19] = b"MATLAB 7.3 MAT-file"
+            data[:128] = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
             path.write_bytes(data)
         method = zoo.load("srcnn-9-1-5" if name.endswith("mat") else "espcn")[0]
         seeds[name] = (
