@@ -328,3 +328,16 @@ def test_a_matlab_file_that_crashes_scipy_is_one_line(code: int, tmp_path: Path)
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"w.mat (is damaged|cannot be read)"):
         matlab.load(path)
+
+
+def test_no_file_of_the_working_folder_shadows_a_module_for_a_method(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, place = tmp_path / "mine.py", tmp_path / "place"
+    path.write_text(PLUGIN.format(top="", forward="pass"))
+    place.mkdir()
+    (place / "random.py").write_text("open('executed', 'w')\n")
+    monkeypatch.chdir(place)
+    arguments = ["run", "-m", str(path), "-d", str(photos), "-s", "2", "--metric", "psnr"]
+    assert cli.status([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert not (place / "executed").exists()
