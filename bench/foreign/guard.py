@@ -18,6 +18,8 @@ from typing import Self
 
 import numpy as np
 import torch
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from zoo.errors import one_line
 
@@ -59,6 +61,16 @@ def settings() -> dict[str, object]:
         "torch.is_autocast_enabled()": tuple(
             (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
             for kind in ("cpu", "cuda")
+        ),
+        # Modes and hooks of all modules see, and may change, every result.
+        "modes of torch functions": tuple(
+            map(id, _get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+        ),
+        "modes of torch dispatch": tuple(map(id, _get_current_dispatch_mode_stack())),
+        "hooks of all torch.nn modules": tuple(
+            (name, tuple(map(id, hooks.values())))
+            for name, hooks in vars(torch.nn.modules.module).items()
+            if name.startswith("_global_") and isinstance(hooks, dict)
         ),
         "torch.is_grad_enabled()": torch.is_grad_enabled(),
         "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled(),
