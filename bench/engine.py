@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.foreign.guard import State
+from bench.foreign.guard import State, settings
 from bench.measure import measure
 from bench.plan import PLACE, Unit, differences
 from bench.progress import Progress
@@ -78,7 +78,7 @@ def run_inline(
                 break
             with progress.piece(unit.label) as lines:
                 try:
-                    results = _measured(unit, progress)
+                    results = _measured(unit, progress, watch)
                     changes = watch.changes() if watch is not None else []
                 except InputError as error:
                     failures.append(Failure(unit.label, str(error)))
@@ -122,7 +122,7 @@ def _foreign(changes: Sequence[str]) -> str:
     )
 
 
-def _measured(unit: Unit, progress: Progress) -> list[Result]:
+def _measured(unit: Unit, progress: Progress, watch: State | None) -> list[Result]:
     """The Results of a unit.
 
     Raises:
@@ -130,7 +130,7 @@ def _measured(unit: Unit, progress: Progress) -> list[Result]:
             it was measured.
     """
     try:
-        results = measure(unit, progress)
+        results = measure(unit, progress, settings if watch is not None else None)
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a method may raise anything

@@ -15,14 +15,12 @@ from torch import Tensor, nn
 from bench import images
 from bench.graph.trace import computing_dtype
 from bench.machine import out_of_memory
-from bench.metrics import Metric
+from bench.metrics import FOLDER, Metric
 from bench.protocol import Protocol
-from zoo.errors import InputError, one_line
+from zoo.errors import MORE_MEMORY, InputError, one_line
 from zoo.method import Channels, Method
 from zoo.resample import Rounding, imresize, round_half_up
 
-MORE_MEMORY = "raise the memory limit, close other programs, or give a smaller image"
-"""What to do where memory ran out."""
 _OPENCV = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,
@@ -133,13 +131,15 @@ def _apply(
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a user's file may raise anything, or call exit()
-        if isinstance(error, Exception) and out_of_memory(error):
-            raise InputError(
-                f"{method.name}: memory ran out on {size[1]}x{size[0]} px; {MORE_MEMORY}"
-            ) from error
+        height, width = lr.shape[-2:]
+        fix = (
+            MORE_MEMORY
+            if isinstance(error, Exception) and out_of_memory(error)
+            else "fix the method, which has to take images of any size"
+        )
         raise InputError(
-            f"{method.name}: forward raised {one_line(error, 160)}; fix the method, or "
-            "give a smaller image"
+            f"{method.name}: forward raised {one_line(error, 160)} with LR of {width}x{height} px; "
+            f"{fix}"
         ) from error
     if not isinstance(out, Tensor):
         raise InputError(f"{method.name} gave a {type(out).__name__}; expected a tensor")
@@ -276,9 +276,36 @@ def compare_images(
         )
     sr, hr = images.crop_border(sr, border), images.crop_border(hr, border)
     return {
-        f"{name}_{protocol.channel}": metric.measure(sr, hr, protocol)
+        f"{name}_{protocol.channel}": _value(name, metric, sr, hr, protocol)
         for name, metric in metrics.items()
     }
+
+
+def _value(name: str, metric: Metric, sr: Tensor, hr: Tensor, protocol: Protocol) -> float:
+    """The metric of two images, as `Metric.measure` returns it.
+
+    Args:
+        name: the metric's name, for the message.
+        metric: the metric.
+        sr, hr: (C, H, W), float64 in [0, 255], borders already cut.
+        protocol: the rules.
+
+    Raises:
+        InputError: the metric raised an exception, or gave no number.
+    """
+    try:
+        found = metric.measure(sr, hr, protocol)
+    except (InputError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:  # a file that anybody may add can raise anything
+        raise InputError(
+            f"metric {name} raised {one_line(error, 160)}; fix {FOLDER / name}.py"
+        ) from error
+    if not isinstance(found, int | float):
+        raise InputError(
+            f"metric {name} gave a {type(found).__name__}; expected a float: fix {FOLDER / name}.py"
+        )
+    return float(found)
 
 
 def evaluate(

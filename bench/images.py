@@ -30,6 +30,8 @@ _YCBCR = (
 )
 _PER_LEVEL = 255_000
 _OFFSETS = (16, 128, 128)
+_FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may take a file for, whatever its name. For PostScript it would run Ghostscript."""
 
 MAX_PIXELS = "SISRBENCH_MAX_PIXELS"
 """Environment variable: pixels that an image file may have, if not `_MAX_PIXELS`."""
@@ -50,6 +52,7 @@ def decode(path: Path) -> NDArray[np.uint8]:
         InputError: the file is no image, truncated, animated, partly transparent, neither gray nor
             RGB, has other than 8 bits per channel, or more pixels than the limit.
     """
+    Image.init()  # knows all formats by name only from here on
     try:
         with _opened(path) as image:
             _refuse_too_large(image, path)
@@ -86,7 +89,7 @@ def _opened(path: Path) -> Image.Image:
     with _OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            return Image.open(path, formats=_FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

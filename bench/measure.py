@@ -19,17 +19,18 @@ from torch import nn
 
 from bench import costs, images, machine, metrics
 from bench.datasets import Dataset, ImageFile
-from bench.evaluate import MORE_MEMORY, evaluate, least_memory, pooled
+from bench.evaluate import evaluate, least_memory, pooled
 from bench.files import weights
 from bench.hints.output import hint
 from bench.inference import switches
+from bench.machine import out_of_memory
 from bench.network import prepare
 from bench.plan import Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.result import Result
 from bench.tiles import Tiled
-from zoo.errors import InputError, listed
+from zoo.errors import MORE_MEMORY, InputError, listed, one_line
 
 
 @lru_cache(maxsize=128)
@@ -43,20 +44,39 @@ def decoded(path: Path, sha256: str) -> NDArray[np.uint8]:
     return images.decode(path)
 
 
-def measure(unit: Unit, progress: Progress) -> list[Result]:
+def measure(
+    unit: Unit, progress: Progress, settings: Callable[[], Mapping[str, object]] | None = None
+) -> list[Result]:
     """Results of a unit; `progress` advances by a step for each image, or once for a cost.
 
+    Args:
+        unit: what to measure.
+        progress: shows the steps.
+        settings: the calling thread's settings, which a method may not change; None to trust it.
+
     Raises:
-        InputError: an image, the weights or the method cannot be used.
+        InputError: an image, the weights or the method cannot be used, the method changes settings
+            of its thread, or memory runs out.
     """
-    with torch.no_grad(), switches(unit.inference):
-        module = weights.build(unit.method, unit.weights, unit.scale, unit.device)
-        if unit.dataset is None:
-            return _cost(unit, module, progress)
-        return _accuracy(unit, unit.dataset, module, progress)
+    try:
+        with torch.no_grad(), switches(unit.inference):
+            module = weights.build(unit.method, unit.weights, unit.scale, unit.device)
+            if unit.dataset is None:
+                return _cost(unit, module, progress)
+            return _accuracy(unit, unit.dataset, module, progress, settings)
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise InputError(f"out of memory: {one_line(error, 160)}; {MORE_MEMORY}") from error
 
 
-def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progress) -> list[Result]:
+def _accuracy(
+    unit: Unit,
+    dataset: Dataset,
+    module: nn.Module,
+    progress: Progress,
+    settings: Callable[[], Mapping[str, object]] | None,
+) -> list[Result]:
     """Results of each metric: a value for each image, then the average over the dataset.
 
     Images come in the order of the numbers in their names. The note of the average says which
@@ -73,6 +93,8 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
 
     def measured(image: ImageFile, module: Tiled) -> dict[str, float]:
         pixels = decoded(image.path, image.sha256)
+        # Some settings are each thread's own, so the process's watch does not see them.
+        before = settings() if settings is not None else {}
         try:
             found = evaluate(
                 pixels, unit.scale, unit.protocol, unit.method, module, computed, unit.device
@@ -86,6 +108,14 @@ def _accuracy(unit: Unit, dataset: Dataset, module: nn.Module, progress: Progres
             raise InputError(
                 f"{image.path}, x{unit.scale}: memory ran out on {width}x{height} px; {MORE_MEMORY}"
             ) from error
+        after = settings() if settings is not None else {}
+        changed = [name for name, value in before.items() if after.get(name) != value]
+        if changed:
+            raise InputError(
+                f"{image.path}, x{unit.scale}: {unit.method.name} changes {listed(changed)} for "
+                "all that its thread computes, so its numbers are not kept; compute without "
+                "changing settings of others"
+            )
         progress.advance()
         # Emptied, because the module goes on to another image, whose remarks are separate.
         remarks[image.name], module.fallbacks = module.fallbacks, []
@@ -202,19 +232,21 @@ def _each(
     if not workers:
         return [measured(image, module) for image in images]
     own, modules = threading.local(), [module]
-    with contextlib.suppress(Exception):  # a module may hold anything, for example a lock
+    # A module may hold anything, for example a lock.
+    with contextlib.suppress(Exception, SystemExit):
         modules += [copy.deepcopy(module) for _ in range(workers - 1)]
 
-    def start() -> None:
-        torch.set_num_threads(1)  # PyTorch keeps this number for each thread, as it keeps no_grad
-        own.module = unused.pop()
-
     def alone(image: ImageFile) -> dict[str, float]:
+        # Not the pool's initializer, whose exceptions Python would print with a traceback.
+        if not hasattr(own, "module"):
+            # PyTorch keeps this number for each thread, as it keeps no_grad.
+            torch.set_num_threads(1)
+            own.module = unused.pop()
         with torch.no_grad():
             return measured(image, own.module)
 
     unused = list(modules)  # list.pop is atomic
-    with ThreadPoolExecutor(len(modules), initializer=start) as pool:
+    with ThreadPoolExecutor(len(modules)) as pool:
         return list(pool.map(alone, images))
 
 

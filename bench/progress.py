@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
+import warnings
 from collections.abc import Iterator
+from typing import TextIO
 
 from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
 from rich.progress import (
@@ -53,6 +56,23 @@ def console() -> Console:
     """A console for tables; without a terminal, 1000 characters wide, so that no line is broken."""
     found = _PlainConsole(highlight=False, emoji=False)
     return found if found.is_terminal else _PlainConsole(highlight=False, emoji=False, width=1000)
+
+
+def tell_warnings() -> None:
+    """From now on, show each warning of this process as a single line on standard error."""
+
+    def tell(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = " ".join(str(message).split())[:300]
+        print(plain(f"{category.__name__}: {text}"), file=file or sys.stderr)
+
+    warnings.showwarning = tell
 
 
 def _lines(*, quiet: bool) -> Console:

@@ -7,6 +7,7 @@ way.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ from bench import (
 from bench import protocol as protocols
 from bench.claims import experiment_run, verdicts
 from bench.claims.reproduction import Reproduction
-from bench.engine import run_inline, waiting
+from bench.engine import TRACEBACK, run_inline, waiting
 from bench.evaluate import super_resolve
 from bench.experiments import Experiment
 from bench.files import weights
@@ -42,7 +43,7 @@ from bench.foreign.alone import Answer, Request, answer, ask, received
 from bench.foreign.guard import State
 from bench.inference import DEFAULT, Inference, switches
 from bench.plan import AccuracyRequest, CostRequest, Unit
-from bench.progress import Progress
+from bench.progress import Progress, tell_warnings
 from bench.protocol import Protocol
 from bench.published import Claim
 from bench.result import Cell, Failure, Quantity, Result, WeightsName, cell, to_csv
@@ -51,7 +52,7 @@ from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance
 from bench.training.session import RunOptions
 from reports import page
-from zoo.errors import InputError, unknown
+from zoo.errors import InputError, one_line, unknown
 from zoo.resample import round_half_up
 
 SCALES = (2, 3, 4)
@@ -517,6 +518,7 @@ def serve(folder: str) -> None:
     The process that runs this function was started for a method that is not this project's.
     """
     request = received(folder)
+    tell_warnings()
     for name in metrics.names():
         metrics.load(name)
     for name in costs.names():
@@ -532,6 +534,12 @@ def serve(folder: str) -> None:
             )
     except InputError as error:
         answer(folder, Answer(failures=(Failure(request.spec, str(error)),)))
+        return
+    except BaseException as error:  # a method may raise anything, anywhere
+        if TRACEBACK in os.environ:
+            raise
+        reason = f"raised {one_line(error, 160)}; set {TRACEBACK}=1 to see where"
+        answer(folder, Answer(failures=(Failure(request.spec, reason),)))
         return
     answer(
         folder,

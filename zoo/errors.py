@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+MORE_MEMORY = "give smaller images, --tile PX, fewer --threads, or a machine with more memory"
+"""The advice where memory runs out."""
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -20,10 +22,16 @@ class InputError(ValueError):
 def one_line(error: BaseException, longest: int | None = None) -> str:
     """`Type: message` of any exception on one line; the message has at most `longest` characters.
 
-    >>> one_line(ValueError("two   words"))
-    'ValueError: two words'
+    An exception without a message, or with one that cannot be made, is named by its type alone.
+
+    >>> one_line(ValueError("two   words")), one_line(MemoryError())
+    ('ValueError: two words', 'MemoryError')
     """
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:longest]}"
+    try:
+        message = " ".join(str(error).split())[:longest]
+    except Exception:  # an exception of a method's own may fail to say what it is
+        message = ""
+    return f"{type(error).__name__}: {message}".removesuffix(": ")
 
 
 def spelled(text: str) -> str:

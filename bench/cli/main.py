@@ -1,4 +1,4 @@
-"""The command `sisrbench`: the list of commands, the exit status, and errors in a single line.
+"""The command `sisrbench`: the list of commands, the exit status, errors and warnings in a line.
 
 The files of the commands import the measuring code only inside the commands. So help, errors of
 usage and `check` load neither torch nor pandas.
@@ -9,22 +9,35 @@ from __future__ import annotations
 import ctypes
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
 from bench.cli import catalogue, measure, stored, train, upscale
 from bench.cli.terminal import say
-from zoo.errors import InputError, one_line
+from bench.progress import tell_warnings
+from zoo.errors import MORE_MEMORY, InputError, one_line
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # from glibc's malloc.h
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
 
 
 def main() -> None:
     """Run the command; exit status 0: done, 1: a check failed, 2: wrong usage or input."""
     keep_freed_memory()
+    tell_warnings()
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(status(sys.argv[1:]))
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
 
 
 def keep_freed_memory() -> None:
@@ -62,12 +75,33 @@ def status(arguments: Sequence[str]) -> int:
     except InputError as error:
         say(f"Error: {' '.join(str(error).split())}", error=True)
         return 2
-    except (OSError, MemoryError, UnicodeError) as error:  # a full disk, say; no fault of the code
+    except MemoryError as error:
+        say(f"Error: out of memory ({one_line(error)}); {MORE_MEMORY}", error=True)
+        return 2
+    except (OSError, UnicodeError) as error:  # a full disk, say; no fault of the code
         say(f"Error: {one_line(error)}", error=True)
         return 2
-    except click.Abort:
+    except click.Abort as error:
+        if isinstance(error.__cause__, Terminated):
+            say(
+                "Terminated; finished work is stored, the same command continues. No page was "
+                "written; `sisrbench report` writes it from the results in the store.",
+                error=True,
+            )
+            return 128 + signal.SIGTERM  # as shells do
         say("Interrupted; finished work is stored, the same command continues.", error=True)
-        return 130  # 128 + SIGINT, as shells do
+        return 128 + signal.SIGINT
+    except (Exception, SystemExit) as error:  # a method, say, that ends the process
+        from bench.engine import TRACEBACK
+
+        if TRACEBACK in os.environ:
+            raise
+        say(
+            f"Error: unexpected {one_line(error, 300)}; set {TRACEBACK}=1 to see where, and report "
+            "it unless it is raised by a method of yours",
+            error=True,
+        )
+        return 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

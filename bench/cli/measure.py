@@ -214,10 +214,9 @@ def cost(
 
 def _tell_computed(outcome: Outcome) -> None:
     """Print how many measurements were stored before, if any."""
-    if not outcome.computed:
+    if not outcome.computed and not outcome.failures:
         say(f"Nothing to compute: all {outcome.units} measurements are stored.", error=True)
-    elif outcome.computed < outcome.units:
-        before = outcome.units - outcome.computed
+    elif before := outcome.units - outcome.computed - len(outcome.failures):
         say(f"{before} of {outcome.units} measurements were stored before.", error=True)
 
 

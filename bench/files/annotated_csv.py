@@ -19,9 +19,14 @@ def read(
         optional: columns that may follow; the file has all of these columns or none.
 
     Raises:
-        InputError: the file has other columns, a row of another length, or no rows.
+        InputError: the file is not UTF-8, has other columns, a row of another length, or no rows.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text (byte {error.start}); save the file as UTF-8"
+        ) from error
     header: dict[str, str] = {}
     while lines and lines[0].startswith("#"):
         # The first colon ends the key; a value may be an address, with more colons.

@@ -191,6 +191,12 @@ def _fetch_one(file: RemoteFile, progress: Progress, stop: threading.Event) -> N
         raise FetchError(f"{path} is missing or changed; install {file.origin[8:]} again")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FetchError(
+            f"cannot make the cache folder {path.parent}: {error.strerror or error}; give a folder "
+            "that can be written as SISRBENCH_CACHE"
+        ) from error
+    try:
         with _own_part(path, progress, stop) as (part, opened):
             if is_here(file):  # another process has placed it
                 part.unlink()

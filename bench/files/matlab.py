@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,8 +21,13 @@ from zoo.errors import InputError
 Array: TypeAlias = NDArray[Any]
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, verified: bool = False) -> dict[str, Any]:
     """The variables of a MATLAB file of version 4 to 7.3, in the form of `scipy.io.loadmat`.
+
+    Args:
+        path: the file.
+        verified: whether the file's hash is known. A file of another origin is read in a process of
+            its own, because SciPy's reader crashes on some damaged files.
 
     Raises:
         InputError: the file holds objects or function handles, refers to other files, or holds far
@@ -27,13 +35,40 @@ def load(path: Path) -> dict[str, Any]:
         Exception: the file is damaged; the readers may raise almost any exception.
     """
     packed.check_matlab(path)
-    try:
-        found = scipy.io.loadmat(path)
-    except NotImplementedError:  # SciPy does not read version 7.3, which is HDF5
+    with path.open("rb") as opened:
+        head = opened.read(128)
+    # The version and the order of bytes: 7.3, which is HDF5 and which SciPy does not read.
+    if head[124:] in (b"\x00\x02IM", b"\x02\x00MI"):
         with h5py.File(path, "r", locking=False) as file:
             found = _Hdf5(path).variables(file)
+    else:
+        found = scipy.io.loadmat(path) if verified else _by_scipy(path)
     # SciPy adds __header__, __version__ and __globals__.
     return {name: value for name, value in found.items() if not name.startswith("__")}
+
+
+def _by_scipy(path: Path) -> dict[str, Any]:
+    """What `scipy.io.loadmat` gives, in a process of its own: it crashes on some damaged files.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _READ, path], capture_output=True, check=False
+    )
+    if done.returncode < 0:
+        raise InputError(f"{path} is damaged: it crashes SciPy's reader; get it again")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(f"{path} cannot be read as weights: {said[-1][:120]}; get it again")
+    found: dict[str, Any] = pickle.loads(done.stdout)  # noqa: S301  (of our own code)
+    return found
+
+
+_READ = """
+import pickle, sys, scipy.io
+sys.stdout.buffer.write(pickle.dumps(scipy.io.loadmat(sys.argv[1])))
+"""
 
 
 class _Hdf5:

@@ -36,7 +36,7 @@ def load_module(kind: str, folder: Path, name: str, required: tuple[str, ...]) -
     path = folder / f"{name}.py"
     try:
         module = importlib.import_module(f"bench.{folder.name}.{name}")
-    except Exception as error:  # a file that anybody may add can raise any exception
+    except (Exception, SystemExit) as error:  # a file that anybody may add can raise anything
         raise InputError(f"{path} does not import: {one_line(error)}; fix the file") from error
     missing = [attribute for attribute in required if not hasattr(module, attribute)]
     if missing:

@@ -51,7 +51,8 @@ def fitting(
     """A state dict cast to the dtypes of `wanted`, with its keys and shapes, all values finite.
 
     Floats of any width are cast. The prefix `module.` of data-parallel training is removed if every
-    key has the prefix.
+    key has the prefix. PyTorch before 0.4.1 saved no counters of batch normalisation
+    (`num_batches_tracked`); missing ones are 0, as `load_state_dict` leaves them.
 
     Args:
         wanted: the network's state dict; may be on the meta device.
@@ -63,7 +64,7 @@ def fitting(
         InputError: a key is missing or surplus, or a tensor has another shape, another kind of
             number (float or not), or values that are not finite.
     """
-    state = without_prefix(state, wanted)
+    state = _with_counters(without_prefix(state, wanted), wanted)
     faults = [
         *(f"missing {key}" for key in wanted if key not in state),
         *(f"surplus {key}" for key in state if key not in wanted),
@@ -79,6 +80,20 @@ def fitting(
             f"{path} does not fit {name}: {'; '.join(faults[:3])}{more}; nothing was loaded"
         )
     return cast
+
+
+def _with_counters(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """The state dict with a 0, int64 scalar, for each missing counter of batch normalisation."""
+    counters = {
+        key: torch.zeros((), dtype=torch.int64)
+        for key in wanted
+        if key.endswith("num_batches_tracked")
+        and key not in state
+        and f"{key.removesuffix('num_batches_tracked')}running_mean" in state
+    }
+    return {**state, **counters} if counters else state
 
 
 def _as(given: Tensor, wanted: Tensor) -> tuple[Tensor, str]:
@@ -125,7 +140,7 @@ def without_prefix(
 
 
 # Reading
-def read_state_dict(path: Path, method: Method) -> dict[str, Tensor]:
+def read_state_dict(path: Path, method: Method, *, verified: bool = False) -> dict[str, Tensor]:
     """The state dict of a weight file, in the method's layout; each tensor has the stored shape.
 
     Nothing in the file is executed: a pickle may contain tensors and plain containers only. If a
@@ -135,13 +150,14 @@ def read_state_dict(path: Path, method: Method) -> dict[str, Tensor]:
     Args:
         path: a `.safetensors`, `.pt`, `.pth` or `.mat` file.
         method: converts `.mat` files, and files with the layouts that the method names.
+        verified: whether the file's hash is known, as a published file's is.
 
     Raises:
         InputError: the file is of another kind, damaged, or has no state dict.
     """
     with _explained(path):
         if path.suffix == ".mat":
-            return _convert(matlab.load(path), method, path)
+            return _convert(matlab.load(path, verified=verified), method, path)
         state = read_tensors(path)
         return _convert(state, method, path) if set(state) in method.converts else state
 

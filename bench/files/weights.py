@@ -214,7 +214,8 @@ def _load(
         raise InputError(
             f"{path} has changed: its SHA-256 is not {resolved.sha256[:12]}...; get it again"
         )
-    state = without_prefix(read_state_dict(path, method), module.state_dict())
+    read = read_state_dict(path, method, verified=resolved.card is not None)
+    state = without_prefix(read, module.state_dict())
     try:
         load_strictly(module, state, path, method.name)
     except InputError as error:

@@ -96,7 +96,8 @@ def _run(folder: Path) -> int:
 
     What the process prints goes to standard error, because standard output is for tables.
     """
-    command = [sys.executable, "-c", _CODE, str(folder)]
+    # -P: no file of the working folder may shadow a module of Python or of a package.
+    command = [sys.executable, "-P", "-c", _CODE, str(folder)]
     # The user's modules are found where this process finds them.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     terminal = sys.stderr.isatty()  # then the bar of the process moves
@@ -111,7 +112,11 @@ def _run(folder: Path) -> int:
         errors="replace",
     )
     with process:
-        for line in process.stdout or ():
-            sys.stderr.write(line)
-            sys.stderr.flush()
-        return process.wait()
+        try:
+            for line in process.stdout or ():
+                sys.stderr.write(line)
+                sys.stderr.flush()
+            return process.wait()
+        except BaseException:  # nobody waits for its answer any more
+            process.kill()
+            raise

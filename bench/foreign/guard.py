@@ -18,6 +18,10 @@ from typing import Self
 
 import numpy as np
 import torch
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+from zoo.errors import one_line
 
 _OURS = ("zoo", "bench", "reports", "sisrbench")
 _WATCHED = (
@@ -58,11 +62,21 @@ def settings() -> dict[str, object]:
             (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
             for kind in ("cpu", "cuda")
         ),
+        # Modes and hooks of all modules see, and may change, every result.
+        "modes of torch functions": tuple(
+            map(id, _get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+        ),
+        "modes of torch dispatch": tuple(map(id, _get_current_dispatch_mode_stack())),
+        "hooks of all torch.nn modules": tuple(
+            (name, tuple(map(id, hooks.values())))
+            for name, hooks in vars(torch.nn.modules.module).items()
+            if name.startswith("_global_") and isinstance(hooks, dict)
+        ),
         "torch.is_grad_enabled()": torch.is_grad_enabled(),
         "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled(),
         # PyTorch tells this setting by its effect only.
         "torch.set_flush_denormal()": _flushes(),
-        "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision(),
+        "torch.get_float32_matmul_precision()": _matmul_precision(),
         "torch.backends.cudnn.flags()": tuple(
             getattr(torch.backends.cudnn, name)
             for name in ("enabled", "benchmark", "deterministic")
@@ -82,6 +96,14 @@ def settings() -> dict[str, object]:
     # PyTorch adds variables of its own, but changes none.
     found |= {f"the variable {name}": value for name, value in os.environ.items()}
     return found
+
+
+def _matmul_precision() -> str:
+    """The precision of float32 products; PyTorch's refusal if backends state different ones."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError as error:
+        return one_line(error)
 
 
 def _flushes() -> bool:

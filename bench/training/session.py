@@ -165,15 +165,15 @@ def train(training: Training, options: RunOptions) -> LearnedWeights:
     More files are written to the same folder:
 
     - `NAME.checkpoint.safetensors`: at the end of a stage, after a step if `every` seconds have
-      passed since the last checkpoint, and after the step in which Ctrl-C is pressed. The
-      checkpoint is deleted when the weights are written.
+      passed since the last checkpoint, and after the step in which Ctrl-C is pressed or SIGTERM
+      comes. The checkpoint is deleted when the weights are written.
     - `NAME.log.csv` and the TensorBoard folder `NAME.tensorboard`: the figures of the steps.
     - `NAME.best.safetensors`: the weights with the best PSNR of all validations.
 
     Raises:
         InputError: an existing file is damaged or belongs to a different training, an image cannot
             be used, the recipe fails, or the learned weights do not fit the method.
-        KeyboardInterrupt: Ctrl-C was pressed; the checkpoint is written.
+        KeyboardInterrupt: Ctrl-C was pressed, or SIGTERM came; the checkpoint is written.
     """
     progress = TrainingProgress(quiet=not options.processes.is_first)
     # The first process alone reads, and deletes leftovers: the others get its result.
@@ -245,10 +245,29 @@ def _found(
             progress.say(f"{training.name} continues at: {past['at']}")
         elif there:
             tensor_file.refuse_other(files.weights, training.facts, there)
+        else:
+            for line in _not_continued(training, options.out):
+                progress.say(line)
     for path in (files.weights, files.checkpoint, files.best):
         for left in options.out.glob(f".{path.name}.*"):  # left by a process killed while writing
             left.unlink(missing_ok=True)
     return past, saved
+
+
+def _not_continued(training: Training, out: Path) -> Iterator[str]:
+    """A line for each file in the folder whose training differs in the number of updates only.
+
+    Such a training is another one: rates and batches depend on the number of all updates, and the
+    file of weights keeps no state of the optimiser.
+    """
+    for path in sorted(out.glob("*.safetensors")):
+        with contextlib.suppress(InputError):  # another program's file
+            found = tensor_file.differences(training.facts, tensor_file.facts_and_tensors(path)[0])
+            if found and all(each.startswith("recipe settings updates ") for each in found):
+                yield (
+                    f"{training.name} starts from the beginning: {path} cannot be continued, "
+                    f"because it was made with {found[0].removeprefix('recipe settings ')}"
+                )
 
 
 def _provenance(training: Training, record: _History, options: RunOptions) -> dict[str, str]:
@@ -305,13 +324,16 @@ def _learn(
                 facts = _provenance(training, record, options)
                 write_whole({files.best: tensor_file.file_of(step.learned, facts)})
             due = step.done >= step.total or time.monotonic() - written >= options.every
-            if due or stop.is_set():
+            if due or stop:
                 at = {"at": f"{step.stage}, {step.done} of {step.total}"}
                 facts = training.facts | record.facts() | at
                 write_whole({files.checkpoint: tensor_file.file_of(step.state, facts)})
                 written = time.monotonic()
-            if stop.is_set():  # only now, because the checkpoint had to be written first
-                raise KeyboardInterrupt
+            if stop:  # only now, because the checkpoint had to be written first
+                break
+    if stop:
+        signal.raise_signal(stop[0])  # what it does without the checkpoint
+        raise KeyboardInterrupt
     return dict(recorded.returned)
 
 
@@ -353,7 +375,7 @@ def _steps(
         learned = recorded.returned
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a recipe of the user's own may raise anything
         if options.processes.count > 1 and "gloo" in str(error):  # torch has no class for it
             raise InputError("another process has ended; see its message") from error
         raise InputError(
@@ -457,25 +479,27 @@ def _fitted(
 
 
 @contextlib.contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """While open, Ctrl-C sets the event, so that the current step can end; a second one interrupts.
+def _asked_to_stop() -> Iterator[list[int]]:
+    """While open, Ctrl-C and SIGTERM join the list, so that the current step can end.
 
-    An interrupted step may have changed part of the state, and so could not be saved.
+    A second one interrupts. An interrupted step may have changed part of the state, and so could
+    not be saved.
     """
-    asked = threading.Event()
+    asked: list[int] = []
 
-    def ask(*_: object) -> None:
-        if asked.is_set():
+    def ask(number: int, _: object) -> None:
+        if asked:
             raise KeyboardInterrupt
-        asked.set()
+        asked.append(number)
         # Not print: the signal may have interrupted a print, which must not be entered again.
         os.write(2, b"\nStopping when this step is done; Ctrl-C again stops at once.\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield asked  # only the main thread gets signals
         return
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
