@@ -81,7 +81,7 @@ def code_of(*entries: Path, exempt: Collection[str] = EXEMPT) -> dict[str, str]:
         package = _package(path)
         for module in imports(text, path, package):
             if module.split(".")[0] in PACKAGES:
-                waiting += _own_files(module)
+                waiting += _own_files(ROOT, module)
             elif not own:
                 waiting += _foreign(module, found)
         if not own and package:
@@ -157,11 +157,12 @@ def _imports(text: bytes, package: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _own_files(module: str) -> list[Path]:
+@lru_cache(maxsize=1024)
+def _own_files(root: Path, module: str) -> list[Path]:
     """The files of this project that run if a module is imported; packages before modules."""
     parts, found = module.split("."), []
     for length in range(1, len(parts) + 1):
-        place = ROOT.joinpath(*parts[:length])
+        place = root.joinpath(*parts[:length])
         found += [path for path in (place / "__init__.py", place.with_suffix(".py"))
                   if path.is_file()]  # fmt: skip
     return found
