@@ -131,15 +131,14 @@ def _apply(
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a user's file may raise anything, or call exit()
+        if isinstance(error, Exception) and out_of_memory(error):
+            raise InputError(
+                f"{method.name}: memory ran out on {size[1]}x{size[0]} px; {MORE_MEMORY}"
+            ) from error
         height, width = lr.shape[-2:]
-        fix = (
-            MORE_MEMORY
-            if isinstance(error, Exception) and out_of_memory(error)
-            else "fix the method, which has to take images of any size"
-        )
         raise InputError(
             f"{method.name}: forward raised {one_line(error, 160)} with LR of {width}x{height} px; "
-            f"{fix}"
+            "fix the method, which has to take images of any size"
         ) from error
     if not isinstance(out, Tensor):
         raise InputError(f"{method.name} gave a {type(out).__name__}; expected a tensor")
@@ -298,6 +297,8 @@ def _value(name: str, metric: Metric, sr: Tensor, hr: Tensor, protocol: Protocol
     except (InputError, MemoryError):
         raise
     except (Exception, SystemExit) as error:  # a file that anybody may add can raise anything
+        if isinstance(error, Exception) and out_of_memory(error):
+            raise
         raise InputError(
             f"metric {name} raised {one_line(error, 160)}; fix {FOLDER / name}.py"
         ) from error

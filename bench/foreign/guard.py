@@ -202,7 +202,7 @@ def _attributes() -> Iterator[tuple[object, str, str, object]]:
             elif callable(value):
                 yield module, key, said, value
                 if top in _OURS or name.startswith("torch.nn"):
-                    yield from _of_function(value, said)
+                    yield from _of_function(value)
             elif top in _OURS and key.isupper():
                 yield module, key, said, _text(value)
 
@@ -219,13 +219,15 @@ def _of_class(value: type) -> Iterator[tuple[object, str, str, object]]:
         said = f"{value.__module__}.{value.__qualname__}.{key}"
         if callable(inner) or isinstance(inner, property | classmethod | staticmethod):
             yield value, key, said, inner
-            yield from _of_function(inner, said)
+            yield from _of_function(inner)
 
 
-def _of_function(value: object, said: str) -> Iterator[tuple[object, str, str, object]]:
+def _of_function(value: object) -> Iterator[tuple[object, str, str, object]]:
     if isinstance(value, types.FunctionType):
+        # By its own name, because a function is found in every module that imports it.
+        own = f"{value.__module__}.{value.__qualname__}"
         for part in _FUNCTION_PARTS:
-            yield value, part, said, getattr(value, part)
+            yield value, part, own, getattr(value, part)
 
 
 def _text(value: object) -> str:

@@ -58,7 +58,7 @@ def measuring(patch: pytest.MonkeyPatch, fail: dict[int, Exception]) -> list[str
     """Replace `measure`: it fails at these scales; the labels of all units that it got."""
     asked = []
 
-    def measure(unit: Unit, _: Progress) -> list[Result]:
+    def measure(unit: Unit, *_: object) -> list[Result]:
         asked.append(unit.label)
         if unit.dataset and unit.scale in fail:
             raise fail[unit.scale]
@@ -102,7 +102,7 @@ def test_costs_are_not_measured_where_no_image_can_be(
 def test_a_file_that_changes_while_it_is_measured_leaves_no_number(
     units: list[Unit], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measure(unit: Unit, _: Progress) -> list[Result]:
+    def measure(unit: Unit, *_: object) -> list[Result]:
         (tmp_path / "a.png").write_bytes(b"other pixels")
         return [value(unit)]
 

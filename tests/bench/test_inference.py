@@ -128,12 +128,16 @@ def test_tf32_is_on_only_while_it_is_asked_for() -> None:
     assert states() == before
 
 
-def test_a_precision_set_for_all_does_not_reach_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in ("matmul", "conv", "rnn"):
-        monkeypatch.setattr(getattr(torch.backends.mkldnn, part), "fp32_precision", "bf16")
-    with switches(DEFAULT):
-        assert torch.backends.mkldnn.conv.fp32_precision == "ieee"
-    assert torch.backends.mkldnn.conv.fp32_precision == "bf16"
+def test_a_precision_set_for_all_does_not_reach_a_network() -> None:
+    convolutions = torch.backends.mkldnn.conv
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "bf16"
+    try:
+        with switches(DEFAULT):
+            assert convolutions.fp32_precision == "ieee"
+        assert convolutions.fp32_precision == "bf16"
+    finally:
+        convolutions.fp32_precision = before
 
 
 @pytest.fixture

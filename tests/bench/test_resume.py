@@ -31,7 +31,8 @@ class Slow(nn.Module):
         calls = os.environ["CALLS"]
         with open(calls, "a") as file:
             file.write("call\\n")
-        if os.environ.get("STOP_AT") and len(open(calls).readlines()) >= int(os.environ["STOP_AT"]):
+            count = file.tell() // len("call\\n")
+        if os.environ.get("STOP_AT") and count >= int(os.environ["STOP_AT"]):
             time.sleep(600)
         return x
 
