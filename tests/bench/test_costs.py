@@ -75,10 +75,15 @@ def counted(spec: str, scale: int) -> dict[str, float]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subject, "lr_720p", (40, 280))
-        for file in (anchored, scsr, sparse_coding):
-            patch.setattr(file, "_CHUNK", 10**9)
+        in_one_chunk(patch)
         found = multiplies.measure(subject(spec, scale))
     return {name: cost.value for name, cost in found.items()}
+
+
+def in_one_chunk(patch: pytest.MonkeyPatch) -> None:
+    """Have methods that make lists of patches take all patches at once."""
+    for file in (anchored, scsr, sparse_coding):
+        patch.setattr(file, "_CHUNK", 10**9)
 
 
 def closed_form(name: str, scale: int) -> float:
@@ -705,8 +710,9 @@ def test_a_fixed_filter_is_no_parameter_and_a_normalised_one_is_all_it_is_made_o
     ],
 )
 def test_dictionaries_and_regressors_are_parameters_and_features_a_convolution(
-    name: str, scale: int, features: int, others: int
+    name: str, scale: int, features: int, others: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    in_one_chunk(monkeypatch)
     found = {key: cost.value for key, cost in parameters.measure(subject(name, scale)).items()}
     assert found == {
         "parameters": features + others,
@@ -814,7 +820,10 @@ def test_additions_of_espcn_equal_its_multiplies_since_each_layer_has_a_bias() -
         ("k-svd", 2, (28 + 3 * 1024 + 36) * 640 * 360),
     ],
 )
-def test_activations_by_hand(name: str, scale: int, expected: int) -> None:
+def test_activations_by_hand(
+    name: str, scale: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_one_chunk(monkeypatch)
     found = activations.measure(subject(name, scale))["activations_720p"].value
     assert found == pytest.approx(expected / 1e6, rel=1e-12)
 

@@ -121,7 +121,7 @@ class Raises(nn.Module):
     ("error", "advice"),
     [
         (ValueError("needs multiples of 8"), "LR of 9x9 px; fix the method, which has to take"),
-        (MemoryError(), "raised MemoryError with LR of 9x9 px; give smaller images"),
+        (MemoryError(), "memory ran out on 18x18 px; give smaller images"),
         (torch.OutOfMemoryError("CUDA out of memory"), "give smaller images, --tile PX"),
     ],
 )

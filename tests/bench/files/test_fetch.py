@@ -307,7 +307,7 @@ def test_cache_that_cannot_be_written_is_named(
     monkeypatch.setenv("SISRBENCH_CACHE", str(tmp_path / "file"))
     with pytest.raises(
         FetchError,
-        match=r"cannot make the cache folder .*: Not a directory; give a folder that can be written",
+        match=r"cannot make the cache folder .*: Not a directory; give a folder that can be wri",
     ):
         have(remote())
 
