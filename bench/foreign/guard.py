@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -130,6 +130,8 @@ class State:
     settings: dict[str, object]
     attributes: dict[tuple[int, str], tuple[object, str, object]]
     """(id of the holder, name) to the holder, its name in words, and the value or its text."""
+    names: dict[int, tuple[object, frozenset[str]]]
+    """Id of each holder in which no new name may appear, to the holder and all its names."""
 
     @classmethod
     def now(cls) -> Self:
@@ -137,7 +139,12 @@ class State:
         attributes = {
             (id(holder), key): (holder, said, value) for holder, key, said, value in _attributes()
         }
-        return cls(settings(), attributes)
+        names = {
+            id(holder): (holder, frozenset(vars(holder)))
+            for holder, _, _ in attributes.values()
+            if _closed(holder)
+        }
+        return cls(settings(), attributes, names)
 
     def changes(self) -> list[str]:
         """What has changed since: names of settings, functions, classes and constants.
@@ -146,14 +153,18 @@ class State:
         """
         present = settings()
         found = [name for name, value in self.settings.items() if present.get(name) != value]
-        now = State.now().attributes
-        for place, (_, said, value) in self.attributes.items():
-            if place not in now or not _same(now[place][2], value):
+        for (_, key), (holder, said, value) in self.attributes.items():
+            if isinstance(holder, types.FunctionType):
+                now = getattr(holder, key)
+            else:
+                now = vars(holder).get(key)
+            if isinstance(value, str):  # the text of a constant
+                now = _text(now)
+            if not _same(now, value):
                 found.append(said)
-        holders = {place[0] for place in self.attributes}
-        # A new name in a module that was there may hide a built-in function.
-        new = (each for place, each in now.items() if place not in self.attributes)
-        found += [said for holder, said, _ in new if id(holder) in holders and _closed(holder)]
+        for holder, names in self.names.values():
+            new = vars(holder).keys() - names if len(vars(holder)) != len(names) else ()
+            found += [f"{_named(holder)}.{key}" for key in new if _counts(vars(holder)[key])]
         return list(dict.fromkeys(found))
 
 
@@ -180,7 +191,19 @@ def _closed(holder: object) -> bool:
     """
     if isinstance(holder, types.ModuleType):
         return holder.__name__ == "builtins" or holder.__name__.split(".")[0] in _OURS
-    return True
+    return isinstance(holder, type)
+
+
+def _named(holder: Any) -> str:
+    """The name of a module or class."""
+    if isinstance(holder, types.ModuleType):
+        return holder.__name__
+    return f"{holder.__module__}.{holder.__qualname__}"
+
+
+def _counts(value: object) -> bool:
+    """Whether a value under a new name may hide a function, a method or a property."""
+    return callable(value) or isinstance(value, property | classmethod | staticmethod)
 
 
 def _attributes() -> Iterator[tuple[object, str, str, object]]:
@@ -216,8 +239,8 @@ def _methods_matter(module: str, value: type) -> bool:
 
 def _of_class(value: type) -> Iterator[tuple[object, str, str, object]]:
     for key, inner in list(vars(value).items()):
-        said = f"{value.__module__}.{value.__qualname__}.{key}"
-        if callable(inner) or isinstance(inner, property | classmethod | staticmethod):
+        said = f"{_named(value)}.{key}"
+        if _counts(inner):
             yield value, key, said, inner
             yield from _of_function(inner)
 

@@ -454,7 +454,8 @@ def test_file_cut_at_any_place_is_refused_by_name(tmp_path: Path, name: str, kin
     path = as_file(tmp_path / name, kind)
     data, srcnn = path.read_bytes(), method()
     assert weight_file.read_state_dict(path, srcnn)
-    for length in range(0, len(data) - 8, max(23, len(data) // 200)):
+    cuts = 30 if path.suffix == ".mat" and kind != "7.3" else 200  # each in a process of its own
+    for length in range(0, len(data) - 8, max(23, len(data) // cuts)):
         path.write_bytes(data[:length])
         with pytest.raises(InputError, match=rf"{name}.* (get it again|damaged|layout)"):
             weight_file.read_state_dict(path, srcnn)
