@@ -19,7 +19,14 @@ from typing import Any, cast
 
 from bench.result import Failure, WeightsName
 
-_CODE = "import sys; from bench.session import serve; serve(sys.argv[1])"
+_CODE = """
+import os, sys
+from bench.session import serve
+serve(sys.argv[1])
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(0)  # without waiting for threads that a method has left behind
+"""
 _REQUEST, _ANSWER = "request", "answer"
 
 

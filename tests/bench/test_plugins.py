@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,18 @@ def test_a_method_cannot_end_the_command(
     assert run("run", "-m", path, "-m", "espcn", *args) == 1
     assert measured(tmp_path / "o").keys() == {"espcn"}
     assert told in capsys.readouterr().err
+
+
+def test_a_thread_that_a_method_leaves_behind_holds_nothing_up(
+    photos: Path, tmp_path: Path
+) -> None:
+    left = "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()"
+    path = plugin(tmp_path, f"{left}; return x")
+    began = time.monotonic()
+    args = ("-d", photos, "-s", 2, "--metric", "psnr", "--out", tmp_path / "o")
+    assert run("run", "-m", path, *args) == 0
+    assert time.monotonic() - began < 300
+    assert measured(tmp_path / "o").keys() == {"mine"}
 
 
 def test_a_method_that_ends_python_on_import_is_named(
