@@ -347,13 +347,14 @@ def test_interpolation_without_memory_is_no_fault_of_the_method(
         results(folder)
 
 
-def test_hint_without_memory_is_told_in_a_line(
+def test_hint_without_memory_leaves_the_numbers_and_is_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo(folder / "a.png", 0)
     monkeypatch.setattr(bench.measure, "hint", out_of_memory)
-    with pytest.raises(InputError, match="memory ran out in the search for a hint; give smaller"):
-        results(folder)
+    average = results(folder)[-1]
+    assert average.value is not None
+    assert average.note.endswith("not looked for mistakes in the output: memory ran out")
 
 
 FREE = """
