@@ -122,6 +122,17 @@ def _foreign(changes: Sequence[str]) -> str:
     )
 
 
+def raised(error: BaseException) -> str:
+    """An exception of a method as the reason of a failure.
+
+    Raises:
+        BaseException: the exception itself, if the user asked for tracebacks by `TRACEBACK`.
+    """
+    if TRACEBACK in os.environ:
+        raise error
+    return f"raised {one_line(error, 160)}; set {TRACEBACK}=1 to see where"
+
+
 def _measured(unit: Unit, progress: Progress, watch: State | None) -> list[Result]:
     """The Results of a unit.
 
@@ -134,11 +145,7 @@ def _measured(unit: Unit, progress: Progress, watch: State | None) -> list[Resul
     except InputError:
         raise
     except (Exception, SystemExit) as error:  # a method may raise anything
-        if TRACEBACK in os.environ:
-            raise
-        raise InputError(
-            f"raised {one_line(error, 160)}; set {TRACEBACK}=1 to see where"
-        ) from error
+        raise InputError(raised(error)) from error
     now = unit.read_again().facts
     files = [name for name in now["files"] if name not in unit.facts["files"]]
     if files:

@@ -141,6 +141,8 @@ def libraries(used: torch.device) -> dict[str, str]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "pillow": version("pillow"),
+        "safetensors": version("safetensors"),
+        "scikit-image": version("scikit-image"),
         "scipy": version("scipy"),
         "instructions": " ".join(instructions),
     }

@@ -102,7 +102,7 @@ def _accuracy(
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
         except Exception as error:
-            if not machine.out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             height, width = pixels.shape[:2]
             raise InputError(
@@ -137,7 +137,7 @@ def _accuracy(
             unit.device,
         )
     except Exception as error:
-        if not machine.out_of_memory(error):
+        if not out_of_memory(error):
             raise
         # The numbers are known already, and a hint is only advice.
         mistake = "not looked for mistakes in the output: memory ran out"

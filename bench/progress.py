@@ -106,9 +106,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self._console = _PlainConsole(
-            stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=quiet
-        )
+        self._console = _lines(quiet=quiet)
         self._bars = _bars(self._console)
         self._task = self._bars.add_task("", total=0)
         self._pieces = self._finished = 0
@@ -152,9 +150,7 @@ class TrainingProgress:
     """Seconds from a plain line to the next."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._console = _PlainConsole(
-            stderr=True, highlight=False, emoji=False, soft_wrap=True, quiet=quiet
-        )
+        self._console = _lines(quiet=quiet)
         note = TextColumn("{task.fields[note]}", markup=False)
         self._bars = _bars(self._console, note, period=600)  # a step may take minutes
         self._task = self._bars.add_task("starting", total=None, note="")

@@ -7,8 +7,7 @@ way.
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +32,7 @@ from bench import (
 from bench import protocol as protocols
 from bench.claims import experiment_run, verdicts
 from bench.claims.reproduction import Reproduction
-from bench.engine import TRACEBACK, run_inline, waiting
+from bench.engine import raised, run_inline, waiting
 from bench.evaluate import super_resolve
 from bench.experiments import Experiment
 from bench.files import weights
@@ -52,7 +51,7 @@ from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance
 from bench.training.session import RunOptions
 from reports import page
-from zoo.errors import InputError, one_line, unknown
+from zoo.errors import InputError, unknown
 from zoo.resample import round_half_up
 
 SCALES = (2, 3, 4)
@@ -454,15 +453,17 @@ class Session:
             answers = [ask(request) for request in requests]
             keys = [unit.key for unit in units if found.has(unit.key)]
             keys += [key for answer in answers for key in answer.keys]
+            # Two paths may name one file, whose units are the same.
+            by_unit = {key: found.results([key]) for key in keys}
             failures = [*ran.failures, *(each for answer in answers for each in answer.failures)]
-            results = found.results(keys)
+            results = [result for of_unit in by_unit.values() for result in of_unit]
             # If values on images were asked for, costs alone are no answer.
             calls = {request.call for request in requests}
             on_images = "measure" in calls or any(unit.dataset for unit in units)
             if failures and not any(result.dataset or not on_images for result in results):
                 raise InputError(failures[0].reason)
-            requested = _refuse_namesakes(found, keys)
-            found.renew(keys)
+            requested = _refuse_namesakes(by_unit)
+            found.renew(by_unit)
             elsewhere = sum(cell(result) not in requested for result in found.newest())
             trained = [*learned, *(name for answer in answers for name in answer.trained)]
             runs, trainings = found.runs(), found.trainings(trained)
@@ -475,8 +476,8 @@ class Session:
             runs=runs[runs["run"].isin({result.run for result in results})],
             trainings=trainings,
             trained=tuple(trained),
-            keys=tuple(keys),
-            units=len(keys) + len(failures),
+            keys=tuple(by_unit),
+            units=len(by_unit) + len(failures),
             computed=ran.computed + sum(answer.computed for answer in answers),
             elsewhere=elsewhere,
             failures=tuple(failures),
@@ -484,15 +485,18 @@ class Session:
         )
 
 
-def _refuse_namesakes(found: Store, keys: Iterable[str]) -> set[Cell]:
+def _refuse_namesakes(by_unit: Mapping[str, Sequence[Result]]) -> set[Cell]:
     """The cells of some units, no two of which have a cell in common.
+
+    Args:
+        by_unit: the Results of each unit, by the unit's key.
 
     Raises:
         InputError: two different methods, files of weights or folders have the same name.
     """
     owners: dict[Cell, str] = {}
-    for key in keys:
-        for result in found.results([key]):
+    for key, results in by_unit.items():
+        for result in results:
             if owners.setdefault(cell(result), key) != key:
                 called = f"{result.method} x{result.scale} {result.dataset}".rstrip()
                 raise InputError(
@@ -536,10 +540,7 @@ def serve(folder: str) -> None:
         answer(folder, Answer(failures=(Failure(request.spec, str(error)),)))
         return
     except BaseException as error:  # a method may raise anything, anywhere
-        if TRACEBACK in os.environ:
-            raise
-        reason = f"raised {one_line(error, 160)}; set {TRACEBACK}=1 to see where"
-        answer(folder, Answer(failures=(Failure(request.spec, reason),)))
+        answer(folder, Answer(failures=(Failure(request.spec, raised(error)),)))
         return
     answer(
         folder,

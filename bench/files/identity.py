@@ -1,7 +1,7 @@
 """The code that a number depends on, found by following imports.
 
-A file counts by its bytes. So an edit anywhere in the code behind a number, a training or a
-converted file gives another identity, without a list that somebody has to keep.
+A file counts by its bytes. So an edit anywhere in the code behind a number or a training gives
+another identity, without a list that somebody has to keep.
 """
 
 from __future__ import annotations
@@ -46,8 +46,16 @@ NO_METRIC: Mapping[str, str] = {
     "bench/hints/output.py": "hints at mistakes in an output, in the note of an average",
 }
 """Files that no cost depends on, beyond `EXEMPT`."""
-IN_EVERY_KEY = frozenset({"torch", "numpy", "cv2", "PIL", "scipy", "skimage", "safetensors"})
-"""Libraries whose versions every key holds, as `bench.machine.libraries` gives them."""
+IN_EVERY_KEY: Mapping[str, str] = {
+    "cv2": "opencv",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "skimage": "scikit-image",
+    "torch": "torch",
+}
+"""Modules whose version every key holds, to the library's name in `bench.machine.libraries`."""
 
 
 def code_of(*entries: Path, exempt: Collection[str] = EXEMPT) -> dict[str, str]:

@@ -7,6 +7,7 @@ import torch
 
 import zoo
 from bench.datasets import Dataset
+from bench.files.identity import IN_EVERY_KEY
 from bench.files.weights import ResolvedWeights
 from bench.plan import AccuracyRequest, Unit, accuracy_units
 from bench.protocol import load
@@ -49,6 +50,11 @@ def test_an_edit_to_what_a_method_imports_makes_another_key(
     assert unit(method).key == before
     helper.write_text("AMOUNT = 2")
     assert unit(method).key != before
+
+
+def test_every_key_holds_the_libraries_that_no_methods_code_is_followed_into() -> None:
+    method, _ = zoo.load("bicubic")
+    assert set(IN_EVERY_KEY.values()) <= unit(method).facts["libraries"].keys()
 
 
 def test_units_keep_the_order_in_which_datasets_are_asked_for() -> None:

@@ -121,6 +121,14 @@ def test_two_methods_of_one_name_are_refused(
     assert not (tmp_path / "out" / "index.html").exists()
 
 
+def test_two_paths_to_one_method_are_one_method(photos: Path, tmp_path: Path) -> None:
+    path = plugin(tmp_path / "a")
+    again = tmp_path / "a" / ".." / "a" / path.name
+    args = ("-d", photos, "-s", 2, "--metric", "psnr", "--out", tmp_path / "o")
+    assert run("run", "-m", path, "-m", again, *args) == 0
+    assert average(tmp_path / "o") > 0  # takes the only row
+
+
 def test_a_path_may_hold_an_at_and_a_colon(photos: Path, tmp_path: Path) -> None:
     path = plugin(tmp_path / "x@y:z")
     args = ("-d", photos, "-s", 2, "--repeat", 1, "--out", tmp_path / "out")
