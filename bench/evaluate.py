@@ -397,6 +397,36 @@ def score(
     return compare_images(sr, hr, scale, protocol, metrics)
 
 
+def same_channels(image: Tensor, hr: Tensor, role: str, protocol: Protocol) -> tuple[Tensor, str]:
+    """An image from a file with as many channels as HR, and what was done for it ('' if nothing).
+
+    RGB with three equal channels is the same picture as gray, and is taken as HR has it. If the
+    protocol converts gray to RGB, an RGB image fits a grayscale HR file whatever its channels.
+
+    Args:
+        image: SR or LR, (1 or 3, h, w), in [0, 255].
+        hr: the HR image as in its file, (1 or 3, H, W), in [0, 255].
+        role: `SR` or `LR`, for messages.
+        protocol: the rules.
+
+    Raises:
+        InputError: one is gray and the other is not.
+    """
+    if image.shape[0] == hr.shape[0] or (hr.shape[0] == 1 and protocol.convert_gray):
+        return image, ""
+    rgb = image if image.shape[0] == 3 else hr
+    if bool((rgb == rgb[:1]).all()):
+        if image.shape[0] == 3:
+            return image[:1], f"{role} is RGB with equal channels and HR gray: one channel taken"
+        return image.expand(3, -1, -1), f"{role} is gray and HR RGB with equal channels: repeated"
+    if image.shape[0] == 1:
+        raise InputError(f"{role} is gray, and HR is RGB; give {role} as an RGB file")
+    raise InputError(
+        f"{role} is RGB with channels that differ, and HR is gray, whose gray is the luma under "
+        f"{protocol.name}; give {role} as a grayscale file"
+    )
+
+
 def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:
     """A dataset's value from the values of the images, by the protocol's pooling.
 
