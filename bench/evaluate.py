@@ -267,6 +267,13 @@ def hr_and_lr(
     return hr, degrade(hr, scale, protocol, eight_bit=protocol.round_lr)
 
 
+def size_of_sr(hr: Tensor, lr: Tensor, scale: int, method: Method) -> tuple[int, int]:
+    """Height and width of SR, in pixels, for HR and LR as `hr_and_lr` gives them."""
+    if method.takes == "LR":  # without modcrop, a network's output is smaller than HR
+        return lr.shape[-2] * scale, lr.shape[-1] * scale
+    return hr.shape[-2], hr.shape[-1]
+
+
 def compare_images(
     sr: Tensor, hr: Tensor, scale: int, protocol: Protocol, metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
@@ -353,9 +360,7 @@ def evaluate(
         InputError: the image is too small, or the method gave no usable image.
     """
     hr, lr = hr_and_lr(pixels, scale, protocol, method.channels, device)
-    size = (hr.shape[-2], hr.shape[-1])
-    if method.takes == "LR":  # without modcrop, a network's output is smaller than HR
-        size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
+    size = size_of_sr(hr, lr, scale, method)
     sr = super_resolve(lr, size, method, module, protocol)
     return compare_images(sr, hr, scale, protocol, metrics)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,16 @@ from torch import nn
 
 from bench import costs, images, machine, metrics
 from bench.datasets import Dataset, ImageFile
-from bench.evaluate import evaluate, least_memory, pooled, same_channels, score
+from bench.evaluate import (
+    evaluate,
+    hr_and_lr,
+    least_memory,
+    pooled,
+    same_channels,
+    score,
+    size_of_sr,
+    super_resolve,
+)
 from bench.files import weights
 from bench.hints.output import hint
 from bench.inference import switches
@@ -129,6 +139,7 @@ def _accuracy(
         remarks[image.name], module.fallbacks = module.fallbacks, []
         return found
 
+    _run_ahead(unit, dataset, module)
     workers = _fitting(unit, dataset.images, _workers(unit, len(dataset.images)))
     factor = unit.method.factor(unit.scale)
     run = prepare(module, unit.inference, factor, unit.device, max(workers, 1))
@@ -190,6 +201,29 @@ def _accuracy(
                 )
             )
     return results
+
+
+def _run_ahead(unit: Unit, dataset: Dataset, module: nn.Module) -> None:
+    """Give all LR images to a part of a module that computes a folder of them at once.
+
+    Such a part has `gather(name)`, a context in which it keeps images, and `run_gathered()`.
+
+    Raises:
+        InputError: an image cannot be used, or the program fails.
+    """
+    part: Any = next((part for part in module.modules() if hasattr(part, "run_gathered")), None)
+    if part is None:
+        return
+    for image in dataset.images:
+        pixels = decoded(image.path, image.sha256)
+        try:
+            hr, lr = hr_and_lr(pixels, unit.scale, unit.protocol, unit.method.channels, unit.device)
+            size = size_of_sr(hr, lr, unit.scale, unit.method)
+            with part.gather(image.name):
+                super_resolve(lr, size, unit.method, module, unit.protocol)
+        except InputError as error:
+            raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
+    part.run_gathered()
 
 
 def _scored(

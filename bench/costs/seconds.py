@@ -15,7 +15,7 @@ from bench.files import fetch
 from bench.graph import growth
 from bench.graph.counting import products, total
 from bench.graph.trace import trace_method
-from bench.network import AUTOCAST, prepare
+from bench.network import AUTOCAST, prepare, timed_as
 from bench.result import SCALED
 from bench.timing.clock import deciles, once, timed
 from bench.timing.roofline import ceilings, least_seconds
@@ -85,7 +85,10 @@ def measure(subject: Subject) -> dict[str, Cost]:
     runs = len(times.wall)
     how = f"median of {runs}, spread is the interquartile range" if runs > 1 else "a single run"
     computed = f"{_output(subject, part)} output"
-    note = "; ".join([computed, how, *dict.fromkeys(run.fallbacks), *doubts])
+    included = timed_as(subject.module)
+    note = "; ".join(
+        filter(None, (computed, how, included, *dict.fromkeys(run.fallbacks), *doubts))
+    )
     doubt = "; ".join(doubts)
     # A run computes `batch` copies of the image.
     share = _pixel_ratio(subject, part) / asked.batch
