@@ -20,7 +20,7 @@ import zoo
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
 from bench.files.identity import is_own
-from bench.files.weight_file import load_strictly, read_state_dict, without_prefix
+from bench.files.weight_file import load_strictly, located, matched, read_state_dict
 from bench.files.whole import sha256_of
 from bench.progress import Progress
 from bench.protocol import SEED
@@ -48,6 +48,8 @@ class ResolvedWeights:
     """The card of a published file."""
     path: Path | None = None
     """The path of the user's own file."""
+    key: str = ""
+    """The state dict inside the user's own file, as in `FILE#params`; '' to find it."""
 
     def read_again(self) -> ResolvedWeights:
         """The same weights, with the hash that their file has now.
@@ -80,8 +82,9 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
 
     Args:
         method: the method.
-        tag: a tag of published weights, `none`, `built-in`, or the path of a file. The empty tag
-            means the method's default, the weights of the paper's main table.
+        tag: a tag of published weights, `none`, `built-in`, or the path of a file, after which
+            `#KEY` may choose a state dict in the file. The empty tag means the method's default,
+            the weights of the paper's main table.
         scale: the enlargement.
 
     Raises:
@@ -111,7 +114,7 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
             f"{method.name}@{tag} is published at {scales} only, not at x{scale}; choose another "
             f"scale or other weights"
         )
-    path = Path(tag)
+    path, key = located(tag)
     if path.is_dir():
         raise InputError(f"{tag} is a folder, not weights; give the path of a file in it")
     if not path.is_file():
@@ -122,7 +125,8 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
         )
     if path.suffix == ".safetensors" and spelled(tag) != tag:
         raise InputError(f"{tag}: safetensors opens only paths that are UTF-8; rename the file")
-    return ResolvedWeights(spelled(path.name), sha256_of(path), path=path)
+    label = spelled(path.name + (f"#{key}" if key else ""))
+    return ResolvedWeights(label, sha256_of(path), path=path, key=key)
 
 
 def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
@@ -188,24 +192,29 @@ def build(method: Method, chosen: ResolvedWeights, scale: int, device: torch.dev
     """The method's module with weights, in evaluation mode, on the device.
 
     Published weights must have been downloaded before. The method's `wrap` is applied after the
-    weights are loaded.
+    weights are loaded. The module's attribute `remarks`, a tuple of clauses, says what was done to
+    find the weights in the user's own file, after the remarks that the module itself has.
 
     Raises:
         InputError: the file has another hash, cannot be read, or does not fit the module.
     """
     module = fresh(method, scale)
     path = fetch.local_path(chosen.file) if chosen.file is not None else chosen.path
+    remarks: tuple[str, ...] = getattr(module, "remarks", ())
     if path is not None:
-        _load(module, method, chosen, scale, path)
+        remarks += _load(module, method, chosen, scale, path)
     if method.wrap is not None:
         module = method.wrap(module)
+    vars(module)["remarks"] = remarks
     return module.eval().requires_grad_(False).to(device)
 
 
 def _load(
     module: nn.Module, method: Method, resolved: ResolvedWeights, scale: int, path: Path
-) -> None:
-    """Load a file into a module.
+) -> tuple[str, ...]:
+    """Load a file into a module, and return what was done to find the weights in the file.
+
+    Nothing is said of a published file: its hash is known, and so is what is in it.
 
     Raises:
         InputError: the file has another hash, cannot be read, or does not fit the module.
@@ -214,12 +223,14 @@ def _load(
         raise InputError(
             f"{path} has changed: its SHA-256 is not {resolved.sha256[:12]}...; get it again"
         )
-    read = read_state_dict(path, method, verified=resolved.card is not None)
-    state = without_prefix(read, module.state_dict())
+    published = resolved.card is not None
+    read = read_state_dict(path, method, key=resolved.key, verified=published)
+    state, stripped = matched(read.state, module.state_dict(), path)
     try:
         load_strictly(module, state, path, method.name)
     except InputError as error:
         raise InputError(f"{error}{_resemblance(state, method, scale)}") from None
+    return () if published else read.remarks + stripped
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
