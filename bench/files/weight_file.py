@@ -259,6 +259,11 @@ def without_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor
     }
 
 
+def part_of(state: Mapping[str, Tensor], prefix: str) -> Reading:
+    """`without_prefix`, with what is said of it."""
+    return Reading(without_prefix(state, prefix), (_prefix_remark(prefix, state),))
+
+
 def _prefix_remark(prefix: str, state: Mapping[str, Tensor]) -> str:
     """What is said of a prefix that was taken off: how many tensors of which prefixes lack it."""
     others = Counter(key.partition(".")[0] for key in state if not key.startswith(prefix))

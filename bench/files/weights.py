@@ -292,13 +292,19 @@ def _resemblance(state: Mapping[str, Tensor], method: Method, scale: int) -> str
     for other in method.scales or _USUAL_SCALES:
         if other != scale and given == _outline(method, other):
             return f": these look like x{other} weights"
-    alike = []
+    found = alike(state, scale)
+    return f": these look like weights of {' or '.join(found[:3])}" if found else ""
+
+
+def alike(state: Mapping[str, Tensor], scale: int) -> list[str]:
+    """Names of this project's methods, at a scale, whose weights have these names and shapes."""
+    given, found = _shapes(state), []
     for name in zoo.names():
         with contextlib.suppress(InputError):
             card = zoo.load(name)[0]
             if (not card.scales or scale in card.scales) and given == _outline(card, scale):
-                alike.append(name)
-    return f": these look like weights of {' or '.join(alike[:3])}" if alike else ""
+                found.append(name)
+    return found
 
 
 def _outline(method: Method, scale: int) -> dict[str, torch.Size]:
