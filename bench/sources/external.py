@@ -163,7 +163,7 @@ def _pieces(side: int, tile: int, margin: int, step: int) -> Iterator[_Piece]:
 
 
 class _Shared:
-    """What all copies of a module share: the runtime's sessions by number of threads, and the fit."""
+    """What the copies of a module share: the runtime's sessions by number of threads, the fit."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
