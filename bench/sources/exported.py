@@ -11,6 +11,7 @@ on sizes.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import math
@@ -19,7 +20,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,17 @@ import torch
 from torch import Tensor, nn
 
 from bench.files import packed
+from bench.graph.trace import SIDE
+from bench.sources.card import Card
+from bench.sources.external import Fit, fit_for
 from zoo.errors import InputError, one_line
+from zoo.method import Channels, Method
+
+FIELD = "exported"
+SUFFIXES = (".pt2", ".pte")
+EXTRA = ""
+MODULES = ()
+EXAMPLE = "net.pt2"
 
 _ATEN = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
 _REFUSED = frozenset(("from_file", "save"))
@@ -102,7 +113,7 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class _Side:
     """What a file says of the rows or columns that the network takes."""
 
     fixed: int = 0
@@ -113,6 +124,39 @@ class Side:
     """What divides the length."""
     symbol: str = ""
     """The file's name of the length. Sides of one name have equal lengths."""
+
+
+def method(card: Card) -> Method:
+    """The method of a card with an exported network.
+
+    Raises:
+        InputError: the file is of another kind, is damaged, or holds what is not computed here.
+    """
+    scales = card.scales or card.scales_found()
+    network = Exported(card.path(scales[0] if scales else 1))
+    channels: Channels = {1: "luma", 3: "RGB"}.get(network.planes, "any")
+    takes = card.takes or ("interpolated" if network.factor == 1 else "LR")
+    if takes == "LR":
+        scales = scales or (network.factor,)
+    return replace(
+        card.method(channels, scales=scales),
+        takes=takes,
+        opener=partial(_opened, takes),
+        default_weights=str(card.folder / card.source),
+    )
+
+
+def _opened(takes: str, path: Path, scale: int) -> nn.Module:
+    """The network of a file.
+
+    Raises:
+        InputError: as `Exported`, or the network enlarges by another scale.
+    """
+    network = Exported(path)
+    factor = scale if takes == "LR" else 1
+    if network.factor != factor:
+        raise InputError(f"{path} enlarges by {network.factor}, not by {factor}; give another scale")
+    return network
 
 
 class Exported(nn.Module):
@@ -132,6 +176,7 @@ class Exported(nn.Module):
         """
         super().__init__()
         self.path = path
+        self.fit: Fit | None = None
         with _explained(path):
             program, tensors = _read(path)
             graph = program["graph_module"]["graph"]
@@ -150,15 +195,69 @@ class Exported(nn.Module):
                 "network with such an image"
             )
         batch, planes, self.rows, self.columns = sizes
-        self._batch = batch.fixed
-        self.planes = planes.fixed
+        self._batch, self.planes = batch.fixed, planes.fixed
         if self._batch > 1:
             raise InputError(
                 f"{path} takes {self._batch} images at once; export the network with one image"
             )
+        if bool(self.rows.fixed) != bool(self.columns.fixed):
+            raise InputError(
+                f"{path} has a fixed number of rows or of columns, but not of both; export the "
+                "network with both free"
+            )
+        self.factor = self._enlargement()
+        if self.rows.fixed:
+            size = self.rows.fixed, self.columns.fixed
+            self.fit = fit_for(self, self.planes, size, self.image_dtype)
 
-    def check(self, rows: int, columns: int) -> None:
-        """Refuse an image of a size that the file does not allow.
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """The type of the images that the module is given."""
+        return self._dtype if self._dtype.is_floating_point else torch.float32
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Short clauses for the note of every average, each without "; "."""
+        return (self.fit.remark,) if self.fit is not None else ()
+
+    def _enlargement(self) -> int:
+        """Ratio of the output's sides to the input's.
+
+        Raises:
+            InputError: the output is no image whose sides are a multiple of the input's.
+        """
+        sides = [
+            side.fixed or side.multiple * math.ceil(max(side.smallest, SIDE) / side.multiple)
+            for side in (self.rows, self.columns)
+        ]
+        sides = [max(sides)] * 2 if self.rows.symbol == self.columns.symbol != "" else sides
+        shape = (1, self.planes or 3, *sides)
+        with torch.no_grad():
+            given = torch.empty(shape, dtype=self.image_dtype, device="meta")
+            made = tuple(copy.deepcopy(self).to("meta")(given).shape)
+        factor = made[-1] // shape[-1] if len(made) == 4 else 0
+        if factor < 1 or made != (1, shape[1], *(factor * side for side in sides)):
+            raise InputError(
+                f"{self.path} makes {made} of an image {shape}; export a network that enlarges "
+                "images (N, C, h, w)"
+            )
+        return factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """SR (N, C, factor * h, factor * w) for images x (N, C, h, w), in the dtype of x.
+
+        Raises:
+            InputError: the file does not allow images of this size.
+        """
+        if self._batch and len(x) > self._batch:
+            return torch.cat([self.forward(image[None]) for image in x])
+        if self.fit is not None and not x.is_meta:
+            return self.fit(self._computed, x, self.factor)
+        self._refuse_other_sizes(*x.shape[2:])
+        return self._computed(x)
+
+    def _refuse_other_sizes(self, rows: int, columns: int) -> None:
+        """Refuse an image of a size that a file with free sides does not allow.
 
         Raises:
             InputError: the size is not allowed.
@@ -167,14 +266,14 @@ class Exported(nn.Module):
             (self.rows, rows, "rows"),
             (self.columns, columns, "columns"),
         ):
-            most = math.inf if side.largest is None else side.largest
-            if side.fixed not in (0, length):
-                raise InputError(f"{self.path} takes {side.fixed} {noun}, not {length}")
+            if side.fixed:
+                continue
             if length % side.multiple:
                 raise InputError(
                     f"{self.path} takes {noun} in multiples of {side.multiple}, not {length}; "
                     f"say multiple = {side.multiple}"
                 )
+            most = math.inf if side.largest is None else side.largest
             if not side.smallest <= length <= most:
                 raise InputError(
                     f"{self.path} takes {side.smallest} to {most} {noun}, not {length}; export "
@@ -186,11 +285,8 @@ class Exported(nn.Module):
                 "with one dimension for rows and one for columns"
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The graph's output (N, C, h', w') for images x (N, C, h, w), in the dtype of x."""
-        self.check(*x.shape[2:])
-        if self._batch and len(x) > self._batch:
-            return torch.cat([self.forward(image[None]) for image in x])
+    def _computed(self, x: Tensor) -> Tensor:
+        """The graph's output for an image (N, C, h, w) of a size that it takes, in x's dtype."""
         values: dict[str, Any] = {_DEVICE.name: x.device, self._image: x.to(self._dtype)}
         for name, (target, _) in self._weights.items():
             owner, _, last = target.rpartition(".")
@@ -394,18 +490,20 @@ def _output(path: Path, signature: Mapping[str, Any], graph: Mapping[str, Any]) 
         )
     named = [out["as_tensor"]["name"] for out in graph["outputs"] if "as_tensor" in out]
     if len(kinds) != 1 or len(named) != 1:
-        raise InputError(f"{path} gives {len(kinds)} outputs; export a network that gives one image")
+        raise InputError(
+            f"{path} gives {len(kinds)} outputs; export a network that gives one image"
+        )
     return str(named[0])
 
 
-def _size(size: Mapping[str, Any], ranges: Mapping[str, Any]) -> Side:
+def _size(size: Mapping[str, Any], ranges: Mapping[str, Any]) -> _Side:
     """A dimension of the image, from a number, a symbol such as `s0`, or a multiple such as `8*s0`.
 
     Raises:
         InputError: the dimension is another expression.
     """
     if "as_int" in size:
-        return Side(fixed=size["as_int"])
+        return _Side(fixed=size["as_int"])
     text = size["as_expr"]["expr_str"]
     # torch 2.13 writes "Mul(Integer(8), Symbol('s0', positive=True))" for what was "8*s0" in 2.6.
     text = re.sub(r"Symbol\('(\w+)'[^()]*\)", r"\1", text)
@@ -416,7 +514,7 @@ def _size(size: Mapping[str, Any], ranges: Mapping[str, Any]) -> Side:
     times, symbol = int(found[1] or 1), found[2]
     limits = ranges.get(symbol, {})
     least, most = limits.get("min_val"), limits.get("max_val")
-    return Side(
+    return _Side(
         smallest=times * max(1, least or 1),
         # torch writes its largest integers where a dimension has no limit.
         largest=times * most if most is not None and most < 1 << 31 else None,
@@ -434,7 +532,9 @@ def _calls(path: Path, graph: Mapping[str, Any], result: str) -> tuple[_Call, ..
     found, used = [], {result}
     for node in reversed(graph["nodes"]):
         function = _function(path, node["target"])
-        given = [(item["name"], item.get("kind"), _argument(item["arg"])) for item in node["inputs"]]
+        given = [
+            (item["name"], item.get("kind"), _argument(item["arg"])) for item in node["inputs"]
+        ]
         schema = getattr(function, "_schema", None)
         for name, _, value in given:
             if name in ("train", "training") and value is True:
@@ -466,9 +566,7 @@ def _function(path: Path, target: str) -> Callable[..., Any]:
         name = f"aten::{found[1]}" + ("" if found[2] == "default" else f".{found[2]}")
         # Operators outside the dispatcher belong to TorchScript and may do more than compute.
         if torch._C._dispatch_has_kernel(name):  # noqa: SLF001
-            function: Callable[..., Any] = getattr(
-                getattr(torch.ops.aten, found[1]), found[2]
-            )
+            function: Callable[..., Any] = getattr(getattr(torch.ops.aten, found[1]), found[2])
             return function
     raise InputError(
         f"{path} uses {target[:80]!r}, which is not computed here; export the network with aten's "
