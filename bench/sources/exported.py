@@ -155,7 +155,9 @@ def _opened(takes: str, path: Path, scale: int) -> nn.Module:
     network = Exported(path)
     factor = scale if takes == "LR" else 1
     if network.factor != factor:
-        raise InputError(f"{path} enlarges by {network.factor}, not by {factor}; give another scale")
+        raise InputError(
+            f"{path} enlarges by {network.factor}, not by {factor}; give another scale"
+        )
     return network
 
 

@@ -98,7 +98,9 @@ class Script(nn.Module):
         self._held = _Held()
         try:
             program = _loaded(self._archive, torch.device("cpu")).eval()
-        except Exception as error:  # what is read was written by others: anything may be wrong in it
+        except (
+            Exception
+        ) as error:  # what is read was written by others: anything may be wrong in it
             raise InputError(
                 f"{path} cannot be read as TorchScript: {one_line(error, 120)}; write it with "
                 "torch.jit.save"
