@@ -95,7 +95,7 @@ def forward(
     module: nn.Module,
     protocol: Protocol,
 ) -> Tensor:
-    """The method's output for the planes that the method takes: (1, C, H, W), nominally in [0, 1].
+    """The method's output for the planes that the method takes: (1, C, H, W), in its own range.
 
     A luma method's input is interpolated in double, as its authors' programs do, whether LR has
     whole levels or not. Only OpenCV, which the protocol may name, interpolates 8 bits.
@@ -111,7 +111,27 @@ def forward(
     if method.takes == "interpolated":
         eight_bit = method.channels != "luma" or protocol.resize == "opencv"
         x = interpolate(lr, size, method.kernel, protocol, eight_bit=eight_bit)
-    out: Tensor = module((x[None] / 255).to(computing_dtype(module)))
+    out: Tensor = module(_in_own_range(x[None], method).to(computing_dtype(module)))
+    return out
+
+
+_BLACK, _STEPS = 16, 219
+"""Black of studio luma, and the levels from black to white, of 255."""
+
+
+def _in_own_range(x: Tensor, method: Method) -> Tensor:
+    """Planes (N, C, H, W) in [0, 255], luma in studio range, as the method takes them."""
+    if method.channels == "luma" and method.luma == "full":
+        x = (x - _BLACK) * (255 / _STEPS)
+    return x if method.range == 255 else x / 255
+
+
+def _in_levels(out: Tensor, method: Method) -> Tensor:
+    """A method's output (C, H, W) in [0, 255], float64, luma in studio range."""
+    out = out.to(torch.float64)
+    out = out if method.range == 255 else out * 255
+    if method.channels == "luma" and method.luma == "full":
+        out = out * (_STEPS / 255) + _BLACK
     return out
 
 
@@ -143,7 +163,7 @@ def _apply(
     if not isinstance(out, Tensor):
         raise InputError(f"{method.name} gave a {type(out).__name__}; expected a tensor")
     if not out.is_floating_point():
-        raise InputError(f"{method.name} gave {out.dtype}; expected floats in [0, 1]")
+        raise InputError(f"{method.name} gave {out.dtype}; expected floats")
     expected = (1, lr.shape[0], *size)
     if tuple(out.shape) != expected:
         raise InputError(
@@ -155,7 +175,7 @@ def _apply(
         raise InputError(
             f"{method.name} gave NaN or infinite pixels; fix the method or the weights"
         )
-    return out[0].to(torch.float64) * 255
+    return _in_levels(out[0], method)
 
 
 def super_resolve(

@@ -10,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -129,8 +130,12 @@ _VARIABLES = (
 """Environment variables by which libraries choose other instructions."""
 
 
-def libraries(used: torch.device) -> dict[str, str]:
+def libraries(used: torch.device, more: Iterable[str] = ()) -> dict[str, str]:
     """The libraries and the instruction set that compute numbers: name to version.
+
+    Args:
+        used: the device.
+        more: names of other installed libraries that compute.
 
     Another version or instruction set may sum in another order: SRCNN 9-1-5 moves by 4e-5 dB.
     """
@@ -145,6 +150,7 @@ def libraries(used: torch.device) -> dict[str, str]:
         "scikit-image": version("scikit-image"),
         "scipy": version("scipy"),
         "instructions": " ".join(instructions),
+        **{name: version(name) for name in more},
     }
     if used.type == "cuda":
         capability = ".".join(map(str, torch.cuda.get_device_capability(used)))

@@ -24,7 +24,7 @@ from bench.files import weights
 from bench.hints.output import hint
 from bench.inference import switches
 from bench.machine import out_of_memory
-from bench.network import prepare
+from bench.network import prepare, remarks_of
 from bench.plan import Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
@@ -61,6 +61,8 @@ def measure(
     try:
         with torch.no_grad(), switches(unit.inference):
             module = weights.build(unit.method, unit.weights, unit.scale, unit.device)
+            for remark in remarks_of(module):
+                progress.tell(f"{unit.method.name} x{unit.scale}: {remark}")
             if unit.dataset is None:
                 return _cost(unit, module, progress)
             return _accuracy(unit, unit.dataset, module, progress, settings)
@@ -141,7 +143,7 @@ def _accuracy(
             raise
         # The numbers are known already, and a hint is only advice.
         mistake = "not looked for mistakes in the output: memory ran out"
-    of_weights = unit.weights.card.remark if unit.weights.card else ""
+    of_weights = [unit.weights.card.remark if unit.weights.card else "", *remarks_of(module)]
     ordered = sorted(values, key=_by_numbers)
     results = []
     for name, metric in used.items():
@@ -168,7 +170,7 @@ def _accuracy(
                     note="; ".join(
                         remarks[image_name]
                         if image_name
-                        else filter(None, (note, mistake, of_weights))
+                        else filter(None, (note, mistake, *of_weights))
                     ),
                 )
             )

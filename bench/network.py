@@ -41,6 +41,43 @@ def refuse_unsupported(inference: Inference, device: torch.device) -> None:
         )
 
 
+def program_of(module: nn.Module) -> str:
+    """The program that computes a module in PyTorch's place, with its version; '' for PyTorch."""
+    found = (getattr(part, "program", "") for part in module.modules())
+    return next((program for program in found if isinstance(program, str) and program), "")
+
+
+def remarks_of(module: nn.Module) -> list[str]:
+    """What a module says of its file: what was chosen, stripped or padded. Each is a clause."""
+    found = (getattr(part, "remarks", ()) for part in module.modules())
+    clauses = (clause for part in found if isinstance(part, tuple) for clause in part)
+    return list(dict.fromkeys(map(str, clauses)))
+
+
+def _refuse_for_program(module: nn.Module, inference: Inference, device: torch.device) -> None:
+    """Refuse what only PyTorch can do of a module that another program computes.
+
+    Raises:
+        InputError: the setting or the device.
+    """
+    program = program_of(module)
+    if not program:
+        return
+    if device.type != "cpu":
+        raise InputError(f"{program} computes on the processor here; leave out --device {device}")
+    asked = [
+        option
+        for option, is_asked in (
+            (f"--precision {inference.precision}", inference.precision != "fp32"),
+            (f"--memory-format {inference.memory_format}", inference.memory_format != "auto"),
+            ("--compile", inference.compiled),
+        )
+        if is_asked
+    ]
+    if asked:
+        raise InputError(f"{program} runs the file as it is; leave out {' and '.join(asked)}")
+
+
 class _Run(nn.Module):
     """A network in a precision and memory format: (N, C, h, w) to (N, C, factor * h, factor * w).
 
@@ -83,9 +120,11 @@ def prepare(
         A module from (N, C, h, w) to (N, C, factor * h, factor * w).
 
     Raises:
-        InputError: the device does not support the setting, or the side of the tiles is below 1.
+        InputError: the device, or the program that computes the network, does not support the
+            setting, or the side of the tiles is below 1.
     """
     refuse_unsupported(inference, device)
+    _refuse_for_program(network, inference, device)
     network = network.to(memory_format=layout(inference, device))  # type: ignore[call-overload]
     run: nn.Module = _Run(network, inference, device)
     if inference.compiled:

@@ -83,8 +83,8 @@ class Unit:
             "rules": self.protocol.sha256,
             "code": code_of(_MEASURE, *own, *files_of(self.method), exempt=exempt),
             "module": weights.built(self.method, self.scale),
-            "files": reads.hashes(self.method.read_from),
-            "libraries": machine.libraries(self.device),
+            "files": reads.hashes(self.method.read_from(self.scale)),
+            "libraries": machine.libraries(self.device, self.method.libraries),
         }
         if self.is_timed:  # other numbers depend on the kind of device, but not on the machine
             facts["machine"] = [machine.device_name(self.device), torch.get_num_threads()]
@@ -252,11 +252,12 @@ def cost_units(requests: Iterable[CostRequest], timing: Timing = DEFAULT_TIMING)
     found: dict[tuple[str, int, str, str], Unit] = {}
     built: dict[tuple[str, int], bool] = {}
     for request in requests:
-        stand_in = resolve(request.method, weights.NONE, request.scale)
+        if request.method.outputs is not None:
+            continue  # computed elsewhere
+        stand_in = weights.of_costs(request.method, request.scale)
         place = (request.method.name, request.scale)
         if place not in built:
-            fresh = weights.fresh(request.method, request.scale)
-            built[place] = next(fresh.parameters(), None) is not None
+            built[place] = weights.has_parameters(request.method, request.scale)
         has_weights = built[place]
         for name in costs.names():
             timed = costs.is_timed(name)

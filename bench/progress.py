@@ -110,6 +110,7 @@ class Progress:
         self._bars = _bars(self._console)
         self._task = self._bars.add_task("", total=0)
         self._pieces = self._finished = 0
+        self._told: set[str] = set()
 
     @contextlib.contextmanager
     def work(self, pieces: int, steps: int) -> Iterator[None]:
@@ -138,6 +139,12 @@ class Progress:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(line, markup=False)
+
+    def tell(self, line: str) -> None:
+        """Print a line above the bar, unless the same line was told before."""
+        if line not in self._told:
+            self._told.add(line)
+            self.say(line)
 
 
 class TrainingProgress:

@@ -27,6 +27,7 @@ from bench import (
     network,
     plan,
     published,
+    sources,
     store,
 )
 from bench import protocol as protocols
@@ -41,17 +42,20 @@ from bench.foreign import reads
 from bench.foreign.alone import Answer, Request, answer, ask, received
 from bench.foreign.guard import State
 from bench.inference import DEFAULT, Inference, switches
+from bench.network import remarks_of
 from bench.plan import AccuracyRequest, CostRequest, Unit
 from bench.progress import Progress, tell_warnings
 from bench.protocol import Protocol
 from bench.published import Claim
 from bench.result import Cell, Failure, Quantity, Result, WeightsName, cell, to_csv
+from bench.sources import Spec
 from bench.store import Store, StoreFile
 from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance
 from bench.training.session import RunOptions
 from reports import page
 from zoo.errors import InputError, unknown
+from zoo.method import Method
 from zoo.resample import round_half_up
 
 SCALES = (2, 3, 4)
@@ -145,6 +149,12 @@ def is_experiment(name: str) -> bool:
     return name in tried
 
 
+def _scales_of(method: Method, scales: Sequence[int]) -> Sequence[int]:
+    """The scales that were asked for; else those of `SCALES` that a method has, or all its own."""
+    usual = [scale for scale in SCALES if scale in (method.scales or SCALES)]
+    return scales or usual or method.scales
+
+
 @dataclass(kw_only=True)
 class Session:
     """A folder of results, a device, and a setting for networks.
@@ -169,6 +179,8 @@ class Session:
     again: bool = False
     """Whether times that are in the store are measured again."""
     inference: Inference = DEFAULT
+    trust_code: bool = False
+    """Whether a card's code from a public repository may run."""
     progress: Progress = field(default_factory=Progress)
     watch: State | None = None
     """In a process of its own for a method that is not this project's: the process's state before
@@ -212,7 +224,7 @@ class Session:
 
     def measure(
         self,
-        specs: Iterable[str],
+        specs: Iterable[Spec],
         sets: Iterable[str],
         scales: Sequence[int],
         protocol: str | Protocol,
@@ -223,9 +235,10 @@ class Session:
         """Metrics of methods on datasets, and the costs of the methods.
 
         Args:
-            specs: methods, `NAME[:KEY=VALUE,...][@WEIGHTS]` or paths of files.
+            specs: methods: `NAME[:KEY=VALUE,...][@WEIGHTS]`, files, cards.
             sets: names of datasets, or folders of HR images.
-            scales: enlargements; empty for `SCALES`.
+            scales: enlargements; empty for the scales in `SCALES` that a method has. A method that
+                has none of `SCALES` gets all its own scales.
             protocol: the rules, by name or as a value.
             metric_names: metrics; empty for the default metrics.
             timed: whether to measure time too.
@@ -236,18 +249,17 @@ class Session:
             FetchError: a file cannot be downloaded.
         """
         rules = protocols.named(protocol)
-        specs, names = list(dict.fromkeys(specs)), list(dict.fromkeys(sets))
-        own = [spec for spec in specs if self._is_own(spec)]
-        loaded = [zoo.load(spec) for spec in own]
+        names = list(dict.fromkeys(sets))
+        own, others = self._split(specs)
+        loaded = [sources.load(spec) for spec in own]
         wanted = sorted(set(metric_names)) or metrics.default_names()
         for name in wanted:
             metrics.load(name)
         for name in names:
             datasets.require(name)
-        scales = scales or SCALES
         # Every name is checked before the first download.
         for method, tag in loaded:
-            for scale in scales:
+            for scale in _scales_of(method, scales):
                 weights.resolve(method, tag, scale)
         for name in wanted:
             metrics.download(name, self.progress)
@@ -256,7 +268,7 @@ class Session:
             AccuracyRequest(method, tag, scale, dataset, rules)
             for dataset in images_of.values()
             for method, tag in loaded
-            for scale in scales
+            for scale in _scales_of(method, scales)
         ]
         units = plan.accuracy_units(requests, self.device, wanted, self.inference)
         plan.refuse_namesakes(units)
@@ -267,12 +279,12 @@ class Session:
         title = "sisrbench: " + ", ".join(images_of)
         return self._run(title, units, [
             self._request(spec, "measure", (names, scales, rules, wanted), timed=timed)
-            for spec in specs if spec not in own
+            for spec in others
         ])  # fmt: skip
 
     def cost(
         self,
-        specs: Iterable[str],
+        specs: Iterable[Spec],
         scales: Sequence[int],
         protocol: str | Protocol,
         *,
@@ -281,7 +293,7 @@ class Session:
         """The costs of methods, without images.
 
         Args:
-            specs: methods, `NAME[:KEY=VALUE,...][@WEIGHTS]` or paths of files.
+            specs: methods: `NAME[:KEY=VALUE,...][@WEIGHTS]`, files, cards.
             scales: enlargements; empty for the scales in `SCALES` that a method has. A method that
                 has none of `SCALES` gets all its own scales.
             protocol: the rules that make the methods' input, by name or as a value.
@@ -292,12 +304,10 @@ class Session:
                 used.
         """
         rules = protocols.named(protocol)
-        specs = list(dict.fromkeys(specs))
-        own = [spec for spec in specs if self._is_own(spec)]
+        own, others = self._split(specs)
         requests = []
-        for method, tag in map(zoo.load, own):
-            usual = [scale for scale in SCALES if scale in (method.scales or SCALES)]
-            for scale in scales or usual or method.scales:
+        for method, tag in map(sources.load, own):
+            for scale in _scales_of(method, scales):
                 needs_weights = method.varies and timed
                 fallback = "" if needs_weights else weights.NONE
                 resolved = weights.resolve(method, tag or fallback, scale)
@@ -309,7 +319,7 @@ class Session:
         units = plan.cost_units(requests, self.timing)
         return self._run("sisrbench: costs", units, [
             self._request(spec, "cost", (scales, rules), timed=timed)
-            for spec in specs if spec not in own
+            for spec in others
         ])  # fmt: skip
 
     def reproduce(
@@ -403,12 +413,24 @@ class Session:
             file=outcome.file,
         )
 
-    def _is_own(self, spec: str) -> bool:
-        """Whether this process measures a method: all of this project's, or its only method."""
-        return self.watch is not None or not zoo.is_foreign(spec)
+    def _split(self, specs: Iterable[Spec]) -> tuple[list[Spec], list[Spec]]:
+        """Methods that this process measures, and methods that get a process of their own.
+
+        Raises:
+            InputError: a method is code of a repository that is not trusted.
+        """
+        own: list[Spec] = []
+        others: list[Spec] = []
+        for spec in specs:
+            sources.refuse_untrusted(spec, trusted=self.trust_code)
+            here = self.watch is not None or not sources.is_foreign(spec)
+            group = own if here else others
+            if spec not in group:
+                group.append(spec)
+        return own, others
 
     def _request(
-        self, spec: str, call: str, arguments: tuple[object, ...], *, timed: bool
+        self, spec: Spec, call: str, arguments: tuple[object, ...], *, timed: bool
     ) -> Request:
         """A request to a process of its own, for a method that is not this project's."""
         fields = ("out", "command", "device_name", "threads", "timing", "again", "inference")
@@ -417,7 +439,7 @@ class Session:
             call=call,
             arguments=arguments,
             options={"timed": timed},
-            session={name: getattr(self, name) for name in fields},
+            session={name: getattr(self, name) for name in (*fields, "trust_code")},
             quiet=self.progress.quiet,
         )
 
@@ -530,6 +552,7 @@ def serve(folder: str) -> None:
     progress = Progress(quiet=request.quiet)
     try:
         with Session(**request.session, progress=progress) as session:
+            sources.find_modules_beside(request.spec)
             # All modules that compute numbers are imported by now, and the method is not.
             session.watch = State.now()
             reads.watch(zoo.installed_packages())
@@ -537,10 +560,10 @@ def serve(folder: str) -> None:
                 [request.spec], *request.arguments, **request.options
             )
     except InputError as error:
-        answer(folder, Answer(failures=(Failure(request.spec, str(error)),)))
+        answer(folder, Answer(failures=(Failure(sources.label(request.spec), str(error)),)))
         return
     except BaseException as error:  # a method may raise anything, anywhere
-        answer(folder, Answer(failures=(Failure(request.spec, raised(error)),)))
+        answer(folder, Answer(failures=(Failure(sources.label(request.spec), raised(error)),)))
         return
     answer(
         folder,
@@ -561,11 +584,12 @@ class Upscaler:
     """A method with weights, ready to enlarge pictures; for a luma method, chroma is interpolated.
 
     Args:
-        spec: `NAME[:KEY=VALUE,...][@WEIGHTS]`, or the path of a method's file.
+        spec: `NAME[:KEY=VALUE,...][@WEIGHTS]`, a file, or a card.
         scale: the enlargement, per side.
         device_name: where the method runs.
         inference: how the network runs.
-        progress: shows a download.
+        progress: shows a download, and what is to be said of the weights.
+        trust_code: whether a card's code from a public repository may run.
 
     Raises:
         InputError: the method, scale, weights or device do not exist.
@@ -574,20 +598,27 @@ class Upscaler:
 
     def __init__(
         self,
-        spec: str,
+        spec: Spec,
         scale: int,
         rules: Protocol,
         device_name: str,
         inference: Inference,
         progress: Progress,
+        *,
+        trust_code: bool = False,
     ) -> None:
-        self.method, tag = zoo.load(spec)
+        sources.refuse_untrusted(spec, trusted=trust_code)
+        sources.find_modules_beside(spec)
+        self.method, tag = sources.load(spec)
+        self.label = self.method.name + (f"@{Path(tag).name}" if tag else "")
         self.scale = scale
         self.device = machine.device(device_name)
         network.refuse_unsupported(inference, self.device)
         resolved = weights.resolve(self.method, tag, scale)
         weights.download(self.method, resolved, progress)
         module = weights.build(self.method, resolved, scale, self.device)
+        for remark in remarks_of(module):
+            progress.tell(f"{self.method.name}: {remark}")
         self._inference, self._rules = inference, rules
         self._module = network.prepare(module, inference, self.method.factor(scale), self.device)
 

@@ -60,6 +60,11 @@ def _parsed_names(path: Path, _: int) -> tuple[str, ...]:
     return ()
 
 
+def names_in(path: Path) -> tuple[str, ...]:
+    """The methods that a file of the user's own says it holds; () if it has no literal NAMES."""
+    return _names_in(path) if path.is_file() else ()
+
+
 def _files() -> dict[str, Path]:
     folder = Path(__file__).parent
     return {name: path for path in sorted(folder.glob("*.py")) for name in _names_in(path)}
@@ -150,6 +155,17 @@ def require(spec: str) -> None:
         raise unknown("method", base, known)
 
 
+def is_known(spec: str) -> bool:
+    """Whether a spec begins with a method's name, or with the path of a Python file.
+
+    Raises:
+        InputError: settings that are not KEY=VALUE.
+    """
+    known = names()
+    base = _base(split(spec)[0], known)
+    return _is_file(base) or base in known
+
+
 def is_foreign(spec: str) -> bool:
     """Whether the method is not this project's: a file of the user's own, or an installed module.
 
@@ -194,7 +210,7 @@ def load(spec: str) -> tuple[Method, str]:
 def _find(name: str, known: list[str]) -> Method:
     if _is_file(name):
         path, inner = _chosen(name)
-        module, sha256 = _import_file(path)
+        module, sha256 = import_file(path)
         method = replace(_card(module, inner, path), imported=sha256)
         if method.name in known:
             raise InputError(
@@ -233,7 +249,7 @@ class _Source(SourceFileLoader):
         return code
 
 
-def _import_file(path: Path) -> tuple[ModuleType, str]:
+def import_file(path: Path) -> tuple[ModuleType, str]:
     """The module of a file of the user's own, and the SHA-256 of the text that was compiled."""
     unique = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
     name = f"sisrbench_{path.stem}_{unique}"  # two files called mine.py are two modules

@@ -21,6 +21,19 @@ Settings: TypeAlias = Mapping[str, Any]
 """Values by setting name: integers or words for a method, any plain value for a recipe."""
 
 
+SCALE = "{scale}"
+"""What stands for the scale in the name of a file."""
+
+
+def at_scale(name: str, scale: int) -> str:
+    """The name of a file at a scale: `{scale}` is replaced.
+
+    >>> at_scale("net_x{scale}.pth", 3)
+    'net_x3.pth'
+    """
+    return name.replace(SCALE, str(scale))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """A published file of weights: address, SHA-256, licence and citation."""
@@ -199,16 +212,29 @@ class Method:
     multiplies counted on the traced graph."""
     files: tuple[str, ...] = ()
     """Files that the module reads when it computes; relative paths are beside the method's file.
-    Files that are read on import or by `build` need not be named."""
+    `{scale}` stands for the scale. Files that are read on import or by `build` need not be named.
+    """
+    range: Literal[1, 255] = 1
+    """White in the module's input and output."""
+    luma: Literal["studio", "full"] = "studio"
+    """Range of a luma method's luma: `studio` has black at 16/255 and white at 235/255, as
+    MATLAB's `rgb2ycbcr`; `full` has black at 0 and white at `range`, as OpenCV's YCrCb."""
+    opener: Callable[[Path, int], nn.Module] | None = None
+    """Function (file, scale) -> module, for a method whose file holds the network and its weights.
+    `build` is then not called, and `default_weights` is the path of the file."""
+    outputs: Callable[[int], Path] | None = None
+    """Function (scale) -> folder of SR files, for a method that another program has computed.
+    Nothing is built or costed then."""
+    libraries: tuple[str, ...] = ()
+    """Installed packages that compute the output, beside those that every number depends on."""
     source: Path = field(default=Path(), compare=False)
     """The file that defines the method."""
     imported: str = field(default="", compare=False)
     """SHA-256, in hex, of the user's own file as it was imported; empty for other methods."""
 
-    @property
-    def read_from(self) -> list[Path]:
-        """The paths of `files`."""
-        return [self.source.parent / name for name in self.files]
+    def read_from(self, scale: int) -> list[Path]:
+        """The paths of `files` at a scale."""
+        return [self.source.parent / at_scale(name, scale) for name in self.files]
 
     def refuse_if_edited(self) -> None:
         """Refuse a file of the user's own that was edited since it was imported.

@@ -10,6 +10,7 @@ from zoo.errors import unknown
 
 KINDS = (
     "methods",
+    "sources",
     "datasets",
     "tables",
     "experiments",
@@ -25,21 +26,23 @@ KINDS = (
 @click.option(
     "-s", "--scale", type=click.IntRange(2), help="Scale of the layers.  [default: the smallest]"
 )
-def show(spec: str, scale: int | None) -> int:
+@options.trust_code
+def show(spec: str, scale: int | None, trust_code: bool) -> int:
     """Show a method's card, layers, and the claims of papers."""
     # Imported here, as in every command, so that help and errors of usage do not load torch.
     import torch
 
-    import zoo
-    from bench import published
+    from bench import published, sources
     from bench.cli import card
     from bench.files import weights
 
-    method, tag = zoo.load(spec)
+    sources.refuse_untrusted(spec, trusted=trust_code)
+    sources.find_modules_beside(spec)
+    method, tag = sources.load(spec)
     scale = scale or min(method.scales or (2,))
-    weights.resolve(method, tag or weights.NONE, scale)
-    untrained = weights.resolve(method, weights.NONE, scale)
-    network = weights.build(method, untrained, scale, torch.device("cpu"))
+    if tag:
+        weights.resolve(method, tag, scale)
+    network = weights.build(method, weights.of_costs(method, scale), scale, torch.device("cpu"))
     card.print_card(method)
     card.print_layers(method, network, scale)
     card.print_claims(method, [published.load(name) for name in published.names()])
@@ -51,7 +54,8 @@ def show(spec: str, scale: int | None) -> int:
 def list_(kinds: tuple[str, ...]) -> int:
     """List the names of methods, datasets, tables and other kinds.
 
-    KIND is one of methods, datasets, tables, experiments, protocols, metrics, costs, sections.
+    KIND is one of methods, sources, datasets, tables, experiments, protocols, metrics, costs,
+    sections.
     """
     for kind in kinds:  # all checked first, so that an error stands alone
         if kind not in KINDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import zoo
-from bench import costs, datasets, experiments, metrics, published
+from bench import costs, datasets, experiments, metrics, published, sources
 from bench import protocol as protocols
 from bench.files import fetch
 from bench.files import weights as weight_files
@@ -34,6 +34,17 @@ def _in_short(name: str) -> str:
     return f"{takes:<26} {known}"
 
 
+def _listed_sources() -> list[tuple[str, str]]:
+    """(field, state of the extra and an example) of every source of a method."""
+    rows = []
+    for source in sources.known():
+        state = "ready"
+        if source.missing:
+            state = f"needs pip install 'sisrbench[{source.extra}]'"
+        rows.append((source.field, f"{state:<44} -m {source.example}"))
+    return [*rows, ("a card", f"{'ready':<44} -m mine.toml")]
+
+
 def _listed_datasets() -> list[tuple[str, str]]:
     """(name, number of images) of every dataset."""
     rows = []
@@ -47,6 +58,7 @@ def _listed_datasets() -> list[tuple[str, str]]:
 
 _LISTED: dict[str, Callable[[], list[tuple[str, str]]]] = {
     "methods": lambda: [(name, _in_short(name)) for name in zoo.names()],
+    "sources": _listed_sources,
     "datasets": _listed_datasets,
     "tables": lambda: [(name, published.load(name).title) for name in published.names()],
     "experiments": lambda: [(name, experiments.load(name).title) for name in experiments.names()],

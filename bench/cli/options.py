@@ -39,9 +39,9 @@ class _Name(click.ParamType[str]):
 
 # The checks import their registry when they run, because help and version need no registry.
 def _refuse_method(spec: str) -> None:
-    import zoo
+    from bench import sources
 
-    zoo.require(spec)
+    sources.require(spec)
 
 
 def _refuse_dataset(name: str) -> None:
@@ -74,7 +74,7 @@ def _refuse_table(name: str) -> None:
 
 
 METHOD = _Name("method", _refuse_method)
-"""`NAME[:KEY=VALUE,...][@WEIGHTS]` or a file; only the name or the file is checked."""
+"""`NAME[:KEY=VALUE,...][@WEIGHTS]`, a file or a card; no file but a card is opened."""
 DATASET = _Name("dataset", _refuse_dataset)
 VALIDATION = _Name("dataset", lambda name: None if name == NOTHING else _refuse_dataset(name))
 PROTOCOL = _Name("protocol", _refuse_protocol)
@@ -84,6 +84,13 @@ TABLE = _Name("table", _refuse_table)
 device = click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, ...")
 threads = click.option(
     "--threads", type=click.IntRange(1), help="Processor threads.  [default: all]"
+)
+
+
+trust_code = click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Run the code that a card names in a public repository, in a process of its own.",
 )
 
 
@@ -194,6 +201,7 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
         repeat: int,
         budget: float,
         again: bool,
+        trust_code: bool,
         **others: Any,
     ) -> int:
         from bench.session import Session
@@ -207,6 +215,7 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
             timing=Timing(repetitions=repeat, budget=budget),
             again=again,
             inference=inference,
+            trust_code=trust_code,
         )
         return function(*arguments, session=session, **others)
 
@@ -239,6 +248,7 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--again", is_flag=True, help="Measure times again that are stored, and replace them."
         ),
+        trust_code,
     )
     made: Callable[..., int] = with_session
     for option in reversed(options):  # the decorator applied last comes first in the help

@@ -23,6 +23,7 @@ from zoo.errors import InputError
     show_default=True,
     help="Folder that receives IMAGE_xSCALE_METHOD.png.",
 )
+@options.trust_code
 @options.inference
 def upscale(
     spec: str,
@@ -31,6 +32,7 @@ def upscale(
     device: str,
     out: Path,
     inference: Inference,
+    trust_code: bool,
 ) -> int:
     """Enlarge pictures of your own.
 
@@ -46,19 +48,24 @@ def upscale(
 
     import torch
 
-    import zoo
     from bench import images
     from bench import protocol as protocols
     from bench.files.whole import write_whole
     from bench.progress import Progress
     from bench.session import OWN_PICTURES, Upscaler
 
-    method, tag = zoo.load(spec)
-    label = method.name + (f"@{Path(tag).name}" if tag else "")
-    targets = [out / f"{Path(name).stem}_x{scale}_{label}.png" for name in pictures]
     torch.backends.cudnn.deterministic = True
     progress = Progress()
-    enlarged = Upscaler(spec, scale, protocols.load(OWN_PICTURES), device, inference, progress)
+    enlarged = Upscaler(
+        spec,
+        scale,
+        protocols.load(OWN_PICTURES),
+        device,
+        inference,
+        progress,
+        trust_code=trust_code,
+    )
+    targets = [out / f"{Path(name).stem}_x{scale}_{enlarged.label}.png" for name in pictures]
     with progress.work(len(targets), len(targets)):
         for name, target in zip(pictures, targets, strict=True):
             with progress.piece(name) as lines:

@@ -68,6 +68,11 @@ def _constants(folder: Path, name: str) -> tuple[dict[str, Any], set[str]]:
     return found, computed
 
 
+def literals(folder: Path, name: str) -> dict[str, Any]:
+    """Constants that the file `name` writes as literals, by name; the file is not imported."""
+    return _constants(folder, name)[0]
+
+
 def facts(
     kind: str, folder: Path, name: str, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from bench.files.whole import sha256_of
 from bench.progress import Progress
 from bench.protocol import SEED
 from zoo.errors import InputError, one_line, spelled
-from zoo.method import Method, Weights
+from zoo.method import SCALE, Method, Weights, at_scale
 
 NONE = "none"
 """Tag of a fresh initialisation from a seed, as in `METHOD@none`."""
@@ -80,8 +80,9 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
 
     Args:
         method: the method.
-        tag: a tag of published weights, `none`, `built-in`, or the path of a file. The empty tag
-            means the method's default, the weights of the paper's main table.
+        tag: a tag of published weights, `none`, `built-in`, or the path of a file, in which
+            `{scale}` stands for the scale. The empty tag means the method's default, the weights of
+            the paper's main table.
         scale: the enlargement.
 
     Raises:
@@ -90,13 +91,19 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
     """
     published = {weights.tag: weights for weights in method.weights if weights.scale == scale}
     tags = sorted({weights.tag for weights in method.weights})
+    is_default = tag in ("", method.default_weights)
     tag = tag or method.default_weights
+    if method.opener is not None and not is_default:
+        raise InputError(
+            f"{method.name} is a file that holds its own weights; leave out @{tag}, or name "
+            "another file as the method"
+        )
     if tag == NONE:
         return ResolvedWeights(tag, f"seed {SEED}")
     if tag == BUILT_IN:
         return ResolvedWeights(tag, _sha256_of(fresh(method, scale).state_dict()))
     if not tag:
-        if next(fresh(method, scale).parameters(), None) is None:  # an interpolation, for example
+        if not has_parameters(method, scale):  # an interpolation, for example
             return ResolvedWeights("", "")
         raise InputError(
             f"{method.name} has no published weights; give {method.name}@FILE, or "
@@ -111,10 +118,14 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
             f"{method.name}@{tag} is published at {scales} only, not at x{scale}; choose another "
             f"scale or other weights"
         )
-    path = Path(tag)
+    path = Path(at_scale(tag, scale))
     if path.is_dir():
-        raise InputError(f"{tag} is a folder, not weights; give the path of a file in it")
+        raise InputError(f"{path} is a folder, not weights; give the path of a file in it")
     if not path.is_file():
+        if SCALE in tag or (is_default and method.default_weights):
+            raise InputError(
+                f"{method.name}: no file {str(path)!r} for x{scale}; give another scale"
+            )
         offered = ", ".join([*tags, NONE])
         raise InputError(
             f"{method.name} has no weights {tag!r} and there is no such file; "
@@ -122,7 +133,9 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
         )
     if path.suffix == ".safetensors" and spelled(tag) != tag:
         raise InputError(f"{tag}: safetensors opens only paths that are UTF-8; rename the file")
-    return ResolvedWeights(spelled(path.name), sha256_of(path), path=path)
+    # A method that is known by a name of the user's own needs no name for its weights.
+    label = "" if is_default else spelled(Path(tag).name)
+    return ResolvedWeights(label, sha256_of(path), path=path)
 
 
 def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
@@ -157,11 +170,31 @@ def built(method: Method, scale: int) -> str:
     Raises:
         InputError: `build` raises an exception, or returns no module.
     """
-    if is_own(method.source):
+    if is_own(method.source) or method.opener is not None:
         return ""
     module = fresh(method, scale)
     state = dict(module.named_parameters()) | dict(module.named_buffers())
     return _sha256_of(dict(sorted(state.items())))
+
+
+def of_costs(method: Method, scale: int) -> ResolvedWeights:
+    """Weights for costs that no weight's value changes: fresh ones, or the method's own file.
+
+    Raises:
+        InputError: as `resolve`.
+    """
+    return resolve(method, "" if method.opener is not None else NONE, scale)
+
+
+def has_parameters(method: Method, scale: int) -> bool:
+    """Whether the method's module has any, so that the setting of a network applies to it.
+
+    Raises:
+        InputError: `build` raises an exception, or returns no module.
+    """
+    if method.opener is not None:
+        return True
+    return next(fresh(method, scale).parameters(), None) is not None
 
 
 def _sha256_of(state: Mapping[str, Tensor]) -> str:
@@ -193,13 +226,30 @@ def build(method: Method, chosen: ResolvedWeights, scale: int, device: torch.dev
     Raises:
         InputError: the file has another hash, cannot be read, or does not fit the module.
     """
-    module = fresh(method, scale)
     path = fetch.local_path(chosen.file) if chosen.file is not None else chosen.path
     if path is not None:
-        _load(module, method, chosen, scale, path)
+        _refuse_changed(path, chosen)
+    if method.opener is not None and path is not None:
+        module = method.opener(path, scale)
+    else:
+        module = fresh(method, scale)
+        if path is not None:
+            _load(module, method, chosen, scale, path)
     if method.wrap is not None:
         module = method.wrap(module)
     return module.eval().requires_grad_(False).to(device)
+
+
+def _refuse_changed(path: Path, resolved: ResolvedWeights) -> None:
+    """Refuse a file that changed since its hash was taken.
+
+    Raises:
+        InputError: the file has another hash.
+    """
+    if not sha256_of(path).startswith(resolved.sha256):
+        raise InputError(
+            f"{path} has changed: its SHA-256 is not {resolved.sha256[:12]}...; get it again"
+        )
 
 
 def _load(
@@ -208,12 +258,8 @@ def _load(
     """Load a file into a module.
 
     Raises:
-        InputError: the file has another hash, cannot be read, or does not fit the module.
+        InputError: the file cannot be read, or does not fit the module.
     """
-    if not sha256_of(path).startswith(resolved.sha256):
-        raise InputError(
-            f"{path} has changed: its SHA-256 is not {resolved.sha256[:12]}...; get it again"
-        )
     read = read_state_dict(path, method, verified=resolved.card is not None)
     state = without_prefix(read, module.state_dict())
     try:

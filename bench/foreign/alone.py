@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.result import Failure, WeightsName
+from bench.sources import Spec, label
 
 _CODE = """
 import os, sys
@@ -34,8 +35,8 @@ _REQUEST, _ANSWER = "request", "answer"
 class Request:
     """What to measure: a call of a session with one method."""
 
-    spec: str
-    """The method, `NAME[:KEY=VALUE,...][@WEIGHTS]` or the path of a file."""
+    spec: Spec
+    """The method."""
     call: str
     """Name of the session's function: `measure` or `cost`."""
     arguments: tuple[Any, ...]
@@ -73,7 +74,7 @@ def ask(request: Request) -> Answer:
     said = (
         f"its process ended with status {status}" if status >= 0 else f"signal {-status} ended it"
     )
-    return Answer(failures=(Failure(request.spec, f"{said}; fix the method"),))
+    return Answer(failures=(Failure(label(request.spec), f"{said}; fix the method"),))
 
 
 def received(folder: str) -> Request:

@@ -345,14 +345,14 @@ def bytes_per_pixel(module: nn.Module, channels: int, dtype: torch.dtype) -> flo
 
 
 def computing_dtype(module: nn.Module) -> torch.dtype:
-    """The dtype that a module computes in; float64 if the module has no parameters.
+    """The dtype of a module's input; float64 if the module has no parameters.
 
-    A module whose weights may have other types than its images, as in a quantised file, says the
-    images' type as `image_dtype`.
+    A module whose parameters do not tell, for example because they are quantised, says it by its
+    attribute `image_dtype`.
     """
     for part in module.modules():
-        stated = getattr(part, "image_dtype", None)
-        if isinstance(stated, torch.dtype):
-            return stated
+        dtype = getattr(part, "image_dtype", None)
+        if isinstance(dtype, torch.dtype):
+            return dtype
     parameter = next(module.parameters(), None)
     return torch.float64 if parameter is None else parameter.dtype

@@ -188,7 +188,7 @@ def fit_for(module: nn.Module, channels: int, size: tuple[int, int], dtype: torc
 
 
 class _Shared:
-    """What all copies of a module share: the runtime's sessions by number of threads, and the fit."""
+    """What the copies of a module share: the runtime's sessions by number of threads, the fit."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
