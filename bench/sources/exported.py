@@ -126,6 +126,9 @@ class _Side:
     """The file's name of the length. Sides of one name have equal lengths."""
 
 
+_PLANES: Mapping[int, Channels] = {1: "luma", 3: "RGB"}
+
+
 def method(card: Card) -> Method:
     """The method of a card with an exported network.
 
@@ -134,7 +137,7 @@ def method(card: Card) -> Method:
     """
     scales = card.scales or card.scales_found()
     network = Exported(card.path(scales[0] if scales else 1))
-    channels: Channels = {1: "luma", 3: "RGB"}.get(network.planes, "any")
+    channels = _PLANES.get(network.planes, "any")
     takes = card.takes or ("interpolated" if network.factor == 1 else "LR")
     if takes == "LR":
         scales = scales or (network.factor,)

@@ -1,7 +1,8 @@
-"""Files that OpenVINO reads and computes: its own `.xml`, TensorFlow's `.tflite` and `.pb`, ONNX."""
+"""Files that OpenVINO computes: its own `.xml`, TensorFlow's `.tflite` and `.pb`, ONNX."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -9,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -167,7 +168,8 @@ class OpenVINO(External):
             notes=tuple(notes),
         )  # fmt: skip
         self.path = path
-        self.white = 255 if 255 in (_bound(described), round(made.white), round(given.white)) else 1
+        whites = _bound(described), round(made.white), round(given.white)
+        self.white: Literal[1, 255] = 255 if 255 in whites else 1
         self._model = model
         self._nodes = described.nodes
         for name, weight in described.weights.items():
@@ -198,7 +200,8 @@ class OpenVINO(External):
             InputError: OpenVINO cannot compute it.
         """
         with _explained(self.path):
-            return session.infer(image)
+            made: NDArray[Any] = session.infer(image)
+        return made
 
     def on_meta(self, stored: Tensor) -> Tensor:
         """The same by torch operators, for shapes alone; images as the file stores them.
@@ -223,19 +226,15 @@ class _Session:
         return made
 
 
-class _explained:  # noqa: N801
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
     """A context in which OpenVINO's errors become InputErrors that name the file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, InputError) or not isinstance(error, Exception):
-            return
-        raise InputError(f"{self.path}: OpenVINO cannot use it: {_reason(error)}") from error
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # OpenVINO raises RuntimeError, and TypeError for other images
+        raise InputError(f"{path}: OpenVINO cannot use it: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """OpenVINO's graph by torch operators, on the meta device: shapes alone, so that it can be traced.
 
-Quantisation counts as a clamp: a runtime folds its factors into the weights of the next layer.
+Quantisation counts as a division of each element, and a multiplication back, where the step between
+levels is not 1.
 """
 
 from __future__ import annotations
@@ -111,9 +112,8 @@ def describe(model: Any) -> Described:
 def _constant(each: Any, number: int) -> tuple[Tensor, str]:
     """A constant's values, in any shape, and its name if it is a weight, else ''."""
     values = torch.from_numpy(np.array(each.data))
-    is_small = values.numel() == 1 and not any(
-        port.get_node().get_type_name() == "PRelu" for port in each.output(0).get_target_inputs()
-    )
+    users = {port.get_node().get_type_name() for port in each.output(0).get_target_inputs()}
+    is_small = (values.numel() == 1 and "PRelu" not in users) or users == {"FakeQuantize"}
     whole = values.dtype in (torch.int64, torch.int32, torch.int16, torch.bool)
     if is_small or whole:
         return values, ""
@@ -489,7 +489,7 @@ def _concat(attributes: Mapping[str, Any], *parts: Tensor) -> Tensor:
 
 def _split(attributes: Mapping[str, Any], x: Tensor, axis: Tensor) -> tuple[Tensor, ...]:
     (along,) = _numbers(axis)
-    return tuple(x.split(x.shape[along] // attributes["num_splits"], along))
+    return torch.split(x, x.shape[along] // attributes["num_splits"], along)
 
 
 def _variadic_split(
@@ -497,7 +497,7 @@ def _variadic_split(
 ) -> tuple[Tensor, ...]:
     (along,), sizes = _numbers(axis), _numbers(lengths)
     rest = x.shape[along] - sum(size for size in sizes if size >= 0)
-    return tuple(x.split([rest if size < 0 else size for size in sizes], along))
+    return torch.split(x, [rest if size < 0 else size for size in sizes], along)
 
 
 def _slice(
@@ -584,7 +584,7 @@ def _pad(
 def _broadcast(attributes: Mapping[str, Any], x: Tensor, shape: Tensor, *more: Tensor) -> Tensor:
     sizes = _numbers(shape)
     if attributes.get("mode") == "bidirectional":
-        sizes = list(torch.broadcast_shapes(x.shape, sizes))
+        sizes = list(np.broadcast_shapes(tuple(x.shape), tuple(sizes)))
     return x.expand(sizes)
 
 
@@ -626,7 +626,16 @@ def _clamped(attributes: Mapping[str, Any], x: Tensor) -> Tensor:
 
 
 def _fake_quantize(attributes: Mapping[str, Any], x: Tensor, *limits: Tensor) -> Tensor:
-    return x.clamp(0, 1)  # the limits change no shape
+    low, high, least, most = limits
+    steps = attributes["levels"] - 1
+    with _disable_current_modes():
+        scales, rescales = (
+            bool(torch.any((last - first).abs() != steps))
+            for first, last in ((low, high), (least, most))
+        )
+    x = x / 2 if scales else x  # the numbers change no shape
+    x = x.round().clamp(0, steps)
+    return x * 2 if rescales else x
 
 
 def _converted(attributes: Mapping[str, Any], x: Tensor) -> Tensor:

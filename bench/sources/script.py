@@ -130,7 +130,7 @@ class Script(nn.Module):
         """
         program = self._program(x.device)
         try:
-            with _Named():
+            with _Named():  # type: ignore[no-untyped-call]
                 out = program(x)
         except RuntimeError as error:
             # The reason stands at the end, after a traceback of TorchScript.
@@ -138,8 +138,8 @@ class Script(nn.Module):
             if "out of memory" in reason or "DefaultCPUAllocator" in reason:
                 raise
             raise InputError(
-                f"{self.path} failed for an image of {x.shape[3]}x{x.shape[2]} px with {x.shape[1]} "
-                f"channels: {reason}; if torch.jit.trace made it for one size, use torch.jit.script"
+                f"{self.path} failed for {x.shape[1]} channels of {x.shape[3]}x{x.shape[2]} px: "
+                f"{reason}; if torch.jit.trace made it for one size, use torch.jit.script"
             ) from error
         if not isinstance(out, Tensor):
             raise InputError(f"{self.path} gave a {type(out).__name__}; expected one image")
@@ -190,9 +190,9 @@ def _loaded(archive: bytes, device: torch.device) -> Any:
 
     `torch.jit.load` does this too, but warns that TorchScript is deprecated.
     """
-    unit = torch._C.CompilationUnit()  # noqa: SLF001
-    module = torch._C.import_ir_module_from_buffer(unit, archive, device, {}, False)  # noqa: SLF001
-    return torch.jit._recursive.wrap_cpp_module(module)  # noqa: SLF001
+    load: Any = torch._C.import_ir_module_from_buffer  # noqa: SLF001
+    wrap: Any = torch.jit._recursive.wrap_cpp_module  # noqa: SLF001
+    return wrap(load(torch._C.CompilationUnit(), archive, device, {}, False))  # noqa: SLF001
 
 
 def _checked(path: Path) -> bytes:
@@ -207,14 +207,13 @@ def _checked(path: Path) -> bytes:
             members = {name: file.read(name) for name in file.namelist()}
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise InputError(
-            f"{path} is no TorchScript archive, or is damaged: {one_line(error, 80)}; write it with "
-            "torch.jit.save"
+            f"{path} is no TorchScript archive, or is damaged: {one_line(error, 80)}; write it "
+            "with torch.jit.save"
         ) from error
     code = [name for name in members if name.lower().endswith(".py")]
     if not code or not any(name.endswith("/constants.pkl") for name in members):
         raise InputError(
-            f"{path} is no TorchScript archive: it holds no code; give a file of torch.jit.save, or "
-            f"weights as {path.suffix} beside a class"
+            f"{path} is no TorchScript archive: it holds no code; give a file of torch.jit.save"
         )
     for name in code:
         for used in _used(path, members[name]):
@@ -228,8 +227,8 @@ def _checked(path: Path) -> bytes:
         found = _CLASSES.search(content) if name.lower().endswith((".pkl", ".py")) else None
         if found:
             raise InputError(
-                f"{path} was not run, because it holds a class of torch.classes.{found[1].decode()};"
-                " save the network without it"
+                f"{path} was not run, because it holds a class of torch.classes."
+                f"{found[1].decode()}; save the network without it"
             )
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as written:
