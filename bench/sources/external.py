@@ -162,6 +162,31 @@ def _pieces(side: int, tile: int, margin: int, step: int) -> Iterator[_Piece]:
         yield _Piece(start, first, last)
 
 
+def fit_for(module: nn.Module, channels: int, size: tuple[int, int], dtype: torch.dtype) -> Fit:
+    """How images of any size go through a module that is made for one size.
+
+    Args:
+        module: runs on the meta device for shapes alone.
+        channels: planes of the image.
+        size: rows and columns that the module is made for.
+        dtype: type of the image.
+
+    Returns:
+        A rule whose margin is the receptive field's, where that is known and small enough.
+    """
+    height, width = size
+    most = min(size) // 4
+    try:
+        with torch.inference_mode(False):
+            like = torch.empty(1, channels, height, width, dtype=dtype, device="meta")
+            found = field(trace(module, like, proxies=True))
+    except InputError:  # the graph cannot be read, or the whole image matters to a pixel
+        return Fit(height, width, most, 1, exact=False)
+    if found.margin <= most:
+        return Fit(height, width, found.margin, found.step, exact=True)
+    return Fit(height, width, most - most % found.step, found.step, exact=False)
+
+
 class _Shared:
     """What the copies of a module share: the runtime's sessions by number of threads, the fit."""
 
@@ -275,22 +300,10 @@ class External(nn.Module):
         """How images of another size fit; its margin is the receptive field's, where known."""
         with self._shared.lock:
             if self._shared.fit is None:
-                self._shared.fit = self._found_fit(height, width)
+                self._shared.fit = fit_for(
+                    self, self.takes.channels, (height, width), self.image_dtype
+                )
             return self._shared.fit
-
-    def _found_fit(self, height: int, width: int) -> Fit:
-        most = min(height, width) // 4
-        like = torch.empty(
-            1, self.takes.channels, height, width, dtype=self.image_dtype, device="meta"
-        )
-        try:
-            with torch.inference_mode(False):
-                found = field(trace(self, like, proxies=True))
-        except InputError:  # the graph cannot be read, or the whole image matters to a pixel
-            return Fit(height, width, most, 1, exact=False)
-        if found.margin <= most:
-            return Fit(height, width, found.margin, found.step, exact=True)
-        return Fit(height, width, most - most % found.step, found.step, exact=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy with hooks and submodules of its own, which shares everything else.
