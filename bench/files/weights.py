@@ -108,8 +108,8 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
         if not has_parameters(method, scale):  # an interpolation, for example
             return ResolvedWeights("", "")
         raise InputError(
-            f"{method.name} has no published weights; give {method.name}@FILE, or "
-            f"{method.name}@{NONE} for a fresh initialisation"
+            f"{method.name} has no published weights; add @FILE to its name, or @{NONE} for a "
+            "fresh initialisation"
         )
     if tag in published:
         card = published[tag]

@@ -558,7 +558,7 @@ def test_method_that_builds_no_module_is_refused() -> None:
         ("srcnn-9-1-5", "imagenet", 2, r"srcnn-9-1-5@imagenet is published at x3 only, not at x2"),
         ("srcnn-9-3-5", "", 4, r"srcnn-9-3-5@imagenet is published at x3 only, not at x4"),
         ("srcnn-9-5-5", "", 8, r"published at x2, x3, x4 only, not at x8"),
-        ("fsrcnn", "", 2, r"fsrcnn has no published weights; give fsrcnn@FILE, or fsrcnn@none"),
+        ("fsrcnn", "", 2, r"fsrcnn has no published weights; add @FILE to its name, or @none"),
         ("srcnn-9-1-5:n1=32", "", 2, r"srcnn-9-1-5:n1=32 has no published weights"),
     ],
 )
