@@ -232,7 +232,7 @@ def require(spec: Spec) -> None:
             raise InputError(f"no file {str(card.folder / file)!r}; give the path of a .py file")
     elif card.kind != "command":
         card.scales_found()
-        path = card.folder / card.source.partition("#")[0]
+        path = card.file
         if SCALE not in card.source and not path.exists():
             raise InputError(f"{card.label}: no {card.kind} {str(path)!r}; give a path that exists")
     card.scales_of_weights()

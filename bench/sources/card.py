@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from zoo.errors import InputError, listed, plain, unknown
-from zoo.method import SCALE, Channels, Method, at_scale
+from zoo.method import SCALE, Channels, Method, at_scale, located
 
 KINDS = (
     "class",
@@ -129,6 +129,14 @@ class Card:
         """The file or folder of the source at a scale."""
         return self.folder / at_scale(self.source, scale)
 
+    def _file(self, name: str) -> Path:
+        return located(str(self.folder / name))[0]
+
+    @property
+    def file(self) -> Path:
+        """The file or folder of the source, without what chooses a part of it, `#KEY`."""
+        return self._file(self.source)
+
     def scales_found(self) -> tuple[int, ...]:
         """Scales for which the file or folder exists, if the source's name has `{scale}`; else ().
 
@@ -148,7 +156,7 @@ class Card:
     def _scales_of(self, name: str) -> tuple[int, ...]:
         if SCALE not in name:
             return ()
-        found = tuple(x for x in _TRIED if (self.folder / at_scale(name, x)).exists())
+        found = tuple(x for x in _TRIED if self._file(at_scale(name, x)).exists())
         if not found:
             raise InputError(
                 f"{self.label}: no {self.folder / name} for any scale from {min(_TRIED)} to "

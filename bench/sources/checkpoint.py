@@ -24,7 +24,7 @@ from bench.files.weights import alike
 from bench.sources.absent import standing_in
 from bench.sources.card import Card
 from zoo.errors import InputError, listed, one_line, plain
-from zoo.method import SCALE, Channels, Method
+from zoo.method import SCALE, Channels, Method, located
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, SizeRequirements
@@ -50,7 +50,7 @@ def method(card: Card) -> Method:
             spandrel knows, or the card says something else than the file.
     """
     scales = card.scales_found()
-    path, key = weight_file.located(str(card.path((card.scales or scales or (0,))[0])))
+    path, key = located(str(card.path((card.scales or scales or (0,))[0])))
     found = _detected(path, key)
     channels = _CHANNELS[found.input_channels]
     if card.channels not in ("", channels):
@@ -177,6 +177,7 @@ def _of_tensors(
         found = _built(candidate.state, path)
         if found is not None:
             return found, candidate.remarks
+    state = weight_file.without_common(state).state
     names = [plain(name) for name in state]
     ours = list(dict.fromkeys(name for scale in _SCALES for name in alike(state, scale)))
     fit = f"it fits {listed(ours, 3)}, so give -m {ours[0]}@{path}" if ours else ""
