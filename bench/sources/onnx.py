@@ -19,12 +19,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from bench.sources.card import Card
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from bench.machine import out_of_memory
+from bench.sources.card import Card
 from bench.sources.external import External, Layout, Port
 from bench.sources.onnx_graph import Interpreter
 from zoo.errors import InputError, listed, one_line
@@ -34,7 +34,7 @@ FIELD = "onnx"
 SUFFIXES = (".onnx",)
 EXTRA = "onnx"
 MODULES = ("onnx", "onnxruntime")
-EXAMPLE = "-m net.onnx"
+EXAMPLE = "net.onnx"
 
 _PROGRAM = f"ONNX Runtime {onnxruntime.__version__}"
 _PLANES: dict[int, Channels] = {1: "luma", 3: "RGB"}

@@ -70,7 +70,6 @@ _WEIGHTS: Mapping[str, tuple[int, ...]] = {
     "LayerNormalization": (1, 2),
     "InstanceNormalization": (1, 2),
     "GroupNormalization": (1, 2),
-    "DequantizeLinear": (0,),
     "QLinearAdd": (0, 3),
     "QLinearMul": (0, 3),
 }
@@ -143,8 +142,7 @@ class Call:
 
 def _as_tensor(value: Value) -> Tensor:
     """Numbers as data of the network, whose hash a trace keeps."""
-    numbers = np.asarray(value)
-    return torch.tensor(numbers if numbers.dtype != np.uint64 else numbers.tolist(), device="meta")
+    return torch.tensor(np.array(value), device="meta")
 
 
 def _scalar_or_tensor(value: Value) -> Any:
@@ -181,6 +179,9 @@ class Interpreter:
         for node in graph.node:
             for place, name in enumerate(node.input):
                 uses[name].add((node.op_type, place))
+        for node in reversed(graph.node):
+            if node.op_type == "DequantizeLinear":  # a weight in levels is used as its values are
+                uses[node.input[0]] |= uses[node.output[0]]
         shifts = _shifts(graph.node, self._input, self._output, frozenset(self._protos))
         self.parameters: dict[str, onnx.TensorProto] = {}
         """What the file has learned, by name."""
@@ -188,7 +189,8 @@ class Interpreter:
         """Other data of the network that the file holds, by name."""
         for name, proto in self._protos.items():
             used = uses[name]
-            several = proto.data_type in _FLOATS and math.prod(proto.dims) > 1
+            is_data = proto.data_type in _FLOATS or ("DequantizeLinear", 0) in used
+            several = is_data and math.prod(proto.dims) > 1
             learned = _any_in(used, _WEIGHTS) or (
                 several and name in names and not _any_in(used, _NOT_LEARNED)
             )
@@ -248,7 +250,7 @@ class Interpreter:
     def _called(self, node: onnx.NodeProto, values: Mapping[str, Value]) -> Sequence[Value]:
         inputs = [values[name] for name in node.input]
         of_numbers = not any(isinstance(value, Tensor) for value in inputs)
-        if of_numbers and node.op_type not in ("If", "Loop", "Scan"):
+        if of_numbers and node.op_type not in _OF_DATA:
             return self._computed(node, inputs)
         operator = _OPERATORS.get(node.op_type)
         if operator is None or node.domain not in ("", "ai.onnx", "com.microsoft"):
@@ -364,6 +366,8 @@ def _attribute(given: onnx.AttributeProto) -> Any:
     return list(value) if given.type in _LISTS else value
 
 
+_OF_DATA = ("If", "Loop", "Scan", "QuantizeLinear", "DequantizeLinear")
+"""Operators that are the network's even if they take numbers only."""
 _SOFTMAX_OF_ONE_AXIS = 13
 """Operator set from which Softmax takes an axis, where it took all from that axis on."""
 _LISTS = (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS)

@@ -93,6 +93,12 @@ def _saved(value: object, *, new: bool) -> bytes:
     return made.getvalue()
 
 
+def _objects(value: object) -> bytes:
+    made = io.BytesIO()
+    np.savez(made, w=np.array([value], dtype=object))
+    return made.getvalue()
+
+
 def _pickled(name: str, wrap: Callable[[Payload], object]) -> Callable[[Path, Path], list[str]]:
     return lambda place, canary: _use(place, name, pickle.dumps(wrap(Payload(canary))))
 
@@ -203,6 +209,9 @@ CASES: dict[str, Callable[[Path, Path], list[str]]] = {
     "pickle in a dict": _pickled("w.pt", lambda payload: {"state_dict": {"a": payload}}),
     "pickle named safetensors": _pickled("w.safetensors", lambda payload: payload),
     "pickle named mat": _pickled("w.mat", lambda payload: payload),
+    "pickle named npz": _pickled("w.npz", lambda payload: payload),
+    "pickle named ckpt": _pickled("w.ckpt", lambda payload: {"hyper_parameters": payload}),
+    "npz of objects": lambda place, canary: _use(place, "w.npz", _objects(Payload(canary))),
     "torch zip": _torch(True, lambda payload: {"a": payload}),
     "torch legacy": _torch(False, lambda payload: {"a": payload}),
     "torch zip beside real weights": _torch(True, lambda payload: {**_state(), "z": payload}),
