@@ -285,7 +285,6 @@ def _refuse_another_kind(path: Path) -> None:
 
 def _is_graph(content: bytes) -> bool:
     """Whether bytes are a whole `GraphDef`: fields, numbers 1 to 6, each within the file."""
-
     place = 0
 
     def number() -> int:
