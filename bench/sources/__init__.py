@@ -312,20 +312,28 @@ def refuse_untrusted(spec: Spec, *, trusted: bool) -> None:
 
 
 def find_modules_beside(spec: Spec) -> None:
-    """Let Python find the modules that stand beside the file of a card's class.
+    """Let Python find the modules that stand beside a Python file of the user's own.
 
     They come before installed packages, and after the standard library.
     """
-    found = chosen(spec)
-    if found is None or found.card.kind != "class":
-        return
-    from bench.sources.python_class import root_of  # imports torch
-
-    root = root_of(found.card)
+    root = _folder_of_modules(spec)
     if root is not None and str(root) not in sys.path:
         installed = sysconfig.get_path("purelib")
         place = sys.path.index(installed) if installed in sys.path else len(sys.path)
         sys.path.insert(place, str(root))
+
+
+def _folder_of_modules(spec: Spec) -> Path | None:
+    """The folder in which a Python file of the user's own finds its modules; None for no file."""
+    found = chosen(spec)
+    if found is None:
+        file = zoo.file_of(cast("str", spec))
+        return file.parent.resolve() if file is not None else None
+    if found.card.kind != "class":
+        return None
+    from bench.sources.python_class import root_of  # imports torch
+
+    return root_of(found.card)
 
 
 def load(spec: Spec) -> tuple[Method, str]:
