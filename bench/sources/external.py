@@ -266,8 +266,26 @@ class External(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """SR (N, C, factor * h, factor * w) of x, (N, C, h, w), in x's type."""
         if x.is_meta:
-            return self.gives.read(self.on_meta(self.takes.stored(x)), x.dtype)
+            return self._on_shapes(x)
         return torch.cat([self._one(image[None]) for image in x])
+
+    def _on_shapes(self, x: Tensor) -> Tensor:
+        """The output for an image on the meta device.
+
+        Raises:
+            InputError: the graph cannot be read, or holds the sides of the images it is made for.
+        """
+        stored = self.takes.stored(x)
+        if self.size is None or tuple(x.shape[-2:]) == self.size:
+            return self.gives.read(self.on_meta(stored), x.dtype)
+        try:
+            out = self.gives.read(self.on_meta(stored), x.dtype)
+        except RuntimeError:  # torch refuses the shapes
+            out = x.new_empty(0)
+        if tuple(out.shape) != (*x.shape[:2], *(self.factor * side for side in x.shape[-2:])):
+            height, width = self.size
+            raise InputError(f"not counted: the file is made for {width}x{height} px only")
+        return out
 
     def _one(self, x: Tensor) -> Tensor:
         """SR of one image (1, C, h, w) of any size."""

@@ -18,6 +18,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import Tensor, nn
 
 import zoo
@@ -27,6 +28,8 @@ from bench.files import weights
 from bench.graph.counting import PRODUCTS, elementwise, products, refuse_unknown, total
 from bench.graph.field import field
 from bench.graph.trace import trace
+from bench.inference import Inference
+from bench.network import prepare
 from bench.progress import Progress
 from bench.protocol import load as protocol
 from bench.sources.card import Card
@@ -278,6 +281,9 @@ def test_else_images_are_padded_or_cut(tmp_path: Path) -> None:
     for size in ((24, 32), (50, 81)):
         assert torch.equal(network(_image(1, *size)), free(_image(1, *size)))
     assert network(_image(1, 10, 40)).shape == (1, 1, 20, 80)
+    assert _counts(network, _image(1, 24, 32))["multiplies"] == 100 * 24 * 32
+    with pytest.raises(InputError, match=r"^not counted: the file is made for 32x24 px only$"):
+        trace(network, _image(1, 48, 64))
 
 
 # Faults of a file
@@ -377,6 +383,16 @@ def test_a_size_that_the_graph_refuses_is_said(tmp_path: Path) -> None:
 # What is computed
 
 
+def test_a_program_takes_no_setting_of_torch(tmp_path: Path) -> None:
+    _, network = _opened(_save(tmp_path / "net.onnx", **_enlarger()))
+    for inference, option in (
+        (Inference(batch=2), "--batch 2"),
+        (Inference(precision="bf16"), "--precision bf16"),
+    ):
+        with pytest.raises(InputError, match=f"runs the file as it is; leave out {option}"):
+            prepare(network, inference, 2, torch.device("cpu"))
+
+
 def test_two_runs_give_equal_bits_and_sessions_follow_the_threads(tmp_path: Path) -> None:
     path = _save(tmp_path / "net.onnx", **_enlarger(3))
     x = _image(3, 60, 70)
@@ -425,7 +441,7 @@ def _on_any_size(path: Path, channels: int, **given: Any) -> Network:
 
 
 def _networks() -> Iterator[tuple[str, nn.Module, int, str]]:
-    """ESPCN, EDSR with 2 blocks, VDSR, PAN: name, network with random weights, planes, input."""
+    """ESPCN, EDSR with 2 blocks, VDSR, PAN with 3 blocks: name, network, planes, input."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from networks import pan
 
@@ -438,7 +454,10 @@ def _networks() -> Iterator[tuple[str, nn.Module, int, str]]:
         assert set(settings) <= set(card.settings), card.settings
         network = card.build(scale, {**card.settings, **settings})
         yield name, network, 3 if card.channels == "RGB" else 1, card.takes
-    yield "pan", pan.build(4, {}), 3, "LR"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pan, "_BLOCKS", 3)
+        network = pan.build(4, {})
+    yield "pan", network, 3, "LR"
 
 
 def _trained(network: nn.Module) -> nn.Module:
@@ -479,27 +498,34 @@ def test_an_exported_network_counts_as_in_torch(tmp_path: Path, which: int, dyna
         assert torch.allclose(found(x), network(x), atol=1e-4)
 
 
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]
+    """Images that the range of each tensor is taken from."""
+
+    def __init__(self, pictures: Sequence[Tensor]) -> None:
+        self._left = [{"x": each.numpy()} for each in pictures]
+
+    def get_next(self) -> dict[str, Any] | None:
+        return self._left.pop() if self._left else None
+
+
+def _quantize(path: Path, to: Path, pictures: Sequence[Tensor], form: str) -> None:
+    """A file in int8, with a step for each channel of a weight."""
+    quiet = logging.getLogger()
+    before = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        quantize_static(
+            str(path), str(to), _Pictures(pictures), QuantFormat[form], per_channel=True
+        )
+    finally:
+        quiet.setLevel(before)
+
+
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])
 def test_a_quantized_network_counts_as_in_torch(tmp_path: Path, form: str) -> None:
-    quantization = pytest.importorskip("onnxruntime.quantization")
     _, network, planes, _ = list(_networks())[1]
     _export(_trained(network), planes, tmp_path / "net.onnx", dynamo=False)
-
-    class Pictures(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            self.left = [{"x": _image(planes, 24, 32).numpy()}]
-
-        def get_next(self) -> dict[str, Any] | None:
-            return self.left.pop() if self.left else None
-
-    logging.getLogger().setLevel(logging.ERROR)
-    quantization.quantize_static(
-        str(tmp_path / "net.onnx"),
-        str(tmp_path / "int8.onnx"),
-        Pictures(),
-        quant_format=quantization.QuantFormat[form],
-        per_channel=True,
-    )
+    _quantize(tmp_path / "net.onnx", tmp_path / "int8.onnx", [_image(planes, 24, 32)], form)
     x = _image(planes, 40, 36)
     found = _on_any_size(tmp_path / "int8.onnx", planes)
     assert found.file_bytes < 0.6 * (tmp_path / "net.onnx").stat().st_size
@@ -795,6 +821,7 @@ def _psnr(card: Method, module: nn.Module, scale: int, name: str) -> dict[str, f
 def test_espcn_has_the_same_psnr_as_in_torch(tmp_path: Path) -> None:
     card, _ = zoo.load("espcn")
     chosen = weights.of_tag(card, card.default_weights, 3)
+    weights.download(card, chosen, Progress())
     network = weights.build(card, chosen, 3, torch.device("cpu")).eval()
     _export(network, 1, tmp_path / "net.onnx", dynamo=False)
     made, module = _opened(tmp_path / "net.onnx")
@@ -802,3 +829,24 @@ def test_espcn_has_the_same_psnr_as_in_torch(tmp_path: Path) -> None:
     found = _psnr(made, module, 3, "srcnn2014")
     assert round(sum(expected.values()) / 5, 4) == 32.5451
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.usefixtures("mirror")
+def test_srcnn_in_int8_loses_half_a_decibel(tmp_path: Path) -> None:
+    card, _ = zoo.load("srcnn-9-1-5")
+    chosen = weights.of_tag(card, card.default_weights, 3)
+    weights.download(card, chosen, Progress())
+    network = weights.build(card, chosen, 3, torch.device("cpu")).eval()
+    _export(network, 1, tmp_path / "net.onnx", dynamo=False)
+    rules = protocol("srcnn2014")
+    pictures = []
+    for image in list(datasets.load("t91", Progress()).images)[:16]:
+        hr, _ = hr_and_lr(images.decode(image.path), 3, rules, "luma", torch.device("cpu"))
+        pictures.append((hr[None, :, :60, :60] / 255).float())
+    _quantize(tmp_path / "net.onnx", tmp_path / "int8.onnx", pictures, "QDQ")
+    found = {}
+    for name in ("net", "int8"):
+        made, module = _opened(tmp_path / f"{name}.onnx", takes="interpolated")
+        found[name] = sum(_psnr(made, module, 3, "srcnn2014").values()) / 5
+    assert found["net"] == pytest.approx(32.394, abs=1e-3)
+    assert 0.2 < found["net"] - found["int8"] < 0.8
