@@ -19,9 +19,12 @@ from torch import Tensor, nn
 
 from bench import sources
 from bench.cli import main
+from bench.datasets import Dataset
 from bench.files import packed, weights
 from bench.graph import counting, trace
 from bench.network import remarks_of
+from bench.plan import AccuracyRequest, accuracy_units
+from bench.protocol import load
 from bench.sources import card as cards
 from bench.sources import checkpoint
 from zoo.errors import InputError
@@ -41,7 +44,7 @@ def network(kind: str = "Compact", **changes: Any) -> nn.Module:
         "PLKSR": {"dim": 8, "n_blocks": 2, "upscaling_factor": 2, "kernel_size": 5},
         "SAFMN": {"dim": 8, "n_blocks": 1, "upscaling_factor": 4},
         "ESRGAN": {"num_filters": 8, "num_blocks": 1, "scale": 4},
-        "IPT": {"patch_size": 6, "n_feats": 8, "scale": [2], "num_heads": 2, "num_layers": 1},
+        "IPT": {"patch_size": 48, "n_feats": 8, "scale": [2], "num_heads": 2, "num_layers": 1},
     }
     module = importlib.import_module(f"spandrel.architectures.{kind}")
     with torch.random.fork_rng():
@@ -107,7 +110,7 @@ def test_scale_channels_and_sizes_are_in_the_file(
         *itertools.product(["SAFMN"], [4], [(16, 24), (13, 9), (3, 2)]),
         *itertools.product(["SPAN"], [3], [(13, 9)]),
         *itertools.product(["ESRGAN"], [4], [(13, 9)]),
-        *itertools.product(["IPT"], [2], [(6, 6), (3, 2)]),  # computes in [0, 255]
+        *itertools.product(["IPT"], [2], [(48, 48), (3, 2)]),  # computes in [0, 255]
     ],
 )
 def test_output_is_what_spandrel_gives_but_for_clipping(
@@ -166,6 +169,20 @@ def test_choices_have_numbers_of_their_own(tmp_path: Path) -> None:
     chosen = [weights.resolve(method(tmp_path / f"a.pth{key}"), "", 2) for key in ("", "#params")]
     assert [each.key for each in chosen] == ["", "params"]
     assert [each.label for each in chosen] == ["", ""]
+    keys = {
+        unit.key
+        for key in ("", "#params")
+        for unit in accuracy_units(
+            [
+                AccuracyRequest(
+                    method(tmp_path / f"a.pth{key}"), "", 2, Dataset("d", ()), load("srcnn2014")
+                )
+            ],
+            CPU,
+            ("psnr",),
+        )
+    }
+    assert len(keys) == 2
 
 
 def test_network_beside_a_discriminator_is_found(tmp_path: Path) -> None:
@@ -286,6 +303,29 @@ def test_network_far_larger_than_its_file_is_refused(
     torch.save({key: x for key, x in state.items() if "34." not in key} | last, tmp_path / "a.pth")
     monkeypatch.setattr(packed, "ALWAYS", 1 << 20)
     with pytest.raises(InputError, match="and unpacks to"):
+        method(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda module, x: module(x) + torch.rand(1), "draws random numbers for each image; give"),
+        (lambda module, x: module(x)[..., ::2, ::2], "enlarges by 1, where spandrel says 2; give"),
+    ],
+)
+def test_network_that_does_something_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Any, message: str
+) -> None:
+    saved(tmp_path / "a.pth")
+    built = checkpoint._built
+
+    def changed(state: dict[str, Tensor], path: Path) -> Any:
+        found = built(state, path)
+        vars(found)["_call_fn"] = call
+        return found
+
+    monkeypatch.setattr(checkpoint, "_built", changed)
+    with pytest.raises(InputError, match=message):
         method(tmp_path / "a.pth")
 
 
