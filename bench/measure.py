@@ -373,6 +373,7 @@ def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
     """
     name = unit.names[0]
     cost = costs.load(name)
+    method, path = unit.method, unit.weights.path
     subject = costs.Subject(
         method=unit.method,
         module=module,
@@ -381,6 +382,7 @@ def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
         device=unit.device,
         timing=unit.timing,
         inference=unit.inference,
+        files=(path, *method.read_from(unit.scale)) if method.opener is not None and path else (),
     )
     try:
         found = cost.measure(subject)

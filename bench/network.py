@@ -77,6 +77,7 @@ def _refuse_for_program(module: nn.Module, inference: Inference, device: torch.d
             (f"--precision {inference.precision}", inference.precision != "fp32"),
             (f"--memory-format {inference.memory_format}", inference.memory_format != "auto"),
             ("--compile", inference.compiled),
+            (f"--batch {inference.batch}", inference.batch > 1),
         )
         if is_asked
     ]

@@ -81,7 +81,8 @@ class Unit:
             "inference": self.inference.label,
             "device": self.device.type,
             "settings": dict(self.method.settings),
-            "weights' bytes": self.weights.sha256,
+            "weights' bytes": self.weights.sha256
+            + (f"#{self.weights.key}" * bool(self.weights.key)),
             "images": self.dataset.sha256 if self.dataset else "",
             "rules": self.protocol.sha256,
             "code": code_of(_MEASURE, *own, *files_of(self.method), exempt=exempt),

@@ -314,8 +314,10 @@ class Session:
                 )
             for scale in _scales_of(method, scales):
                 needs_weights = method.varies and timed
-                fallback = "" if needs_weights else weights.NONE
-                resolved = weights.resolve(method, tag or fallback, scale)
+                if tag or needs_weights:
+                    resolved = weights.resolve(method, tag, scale)
+                else:
+                    resolved = weights.of_costs(method, scale)
                 if needs_weights:
                     weights.download(method, resolved, self.progress)
                 requests.append(

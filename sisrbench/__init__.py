@@ -37,6 +37,7 @@ from bench.progress import Progress
 from bench.protocol import Protocol
 from bench.published import load as _paper_table
 from bench.session import OWN_PICTURES, Outcome, Session, Upscaler
+from bench.sources.card import Card, of_fields
 from bench.store import as_results
 from bench.timing.clock import Timing
 from reports.notebook import Table, table_of
@@ -44,9 +45,11 @@ from zoo.errors import InputError
 from zoo.method import Channels
 
 __all__ = [
+    "Card",
     "Inference",
     "InputError",
     "Protocol",
+    "card",
     "compare",
     "cost",
     "degrade",
@@ -60,12 +63,14 @@ __all__ = [
 
 Names: TypeAlias = str | Path | Iterable[str | Path]
 """A name or path, or several."""
+Methods: TypeAlias = str | Path | Card | Iterable[str | Path | Card]
+"""A method or several, as `NAME[:KEY=VALUE,...][@WEIGHTS]`, as the path of a file, or as a card."""
 Image: TypeAlias = NDArray[Any] | str | Path
 """An array (H, W) or (H, W, 3), uint8 or floats in [0, 255]; or the path of an image file."""
 
 
 def measure(
-    methods: Names,
+    methods: Methods,
     datasets: Names,
     *,
     scales: SupportsIndex | Iterable[SupportsIndex] = (2, 3, 4),
@@ -78,13 +83,14 @@ def measure(
     budget: float = 30.0,
     again: bool = False,
     inference: Inference = DEFAULT,
+    trust_code: bool = False,
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Table:
     """Metrics of methods on datasets, for each image and on average, and the costs of the methods.
 
     Args:
-        methods: a method or several, as `NAME[:KEY=VALUE,...][@WEIGHTS]` or path of a Python file.
+        methods: a method or several: `NAME[:KEY=VALUE,...][@WEIGHTS]`, a file, or a `card`.
         datasets: a dataset or several, by name or as a folder of HR images.
         scales: an enlargement or several.
         protocol: the rules, by name or as a value.
@@ -97,6 +103,7 @@ def measure(
             then a smaller output, whose time is scaled.
         again: whether times that are stored in `out` are measured again.
         inference: how networks are run.
+        trust_code: whether a card's code from a public repository may run.
         out: folder that keeps the results; None to keep nothing.
         progress: whether to show progress on standard error.
 
@@ -113,11 +120,11 @@ def measure(
     """
     called = _called(measure, locals())
     with _session(
-        called, out, device, threads, repeat, budget, again, inference, progress
+        called, out, device, threads, repeat, budget, again, inference, progress, trust_code
     ) as session:
         rules = protocols.named(protocol)
         outcome = session.measure(
-            _names(methods, "method"),
+            _methods(methods),
             _names(datasets, "dataset"),
             _scales(scales),
             rules,
@@ -128,7 +135,7 @@ def measure(
 
 
 def cost(
-    methods: Names,
+    methods: Methods,
     *,
     scales: SupportsIndex | Iterable[SupportsIndex] = (),
     protocol: str | Protocol = "srcnn2014",
@@ -139,13 +146,14 @@ def cost(
     budget: float = 30.0,
     again: bool = False,
     inference: Inference = DEFAULT,
+    trust_code: bool = False,
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Table:
     """Costs of methods, without images: multiplies, parameters, memory, time.
 
     Args:
-        methods: a method or several, as `NAME[:KEY=VALUE,...][@WEIGHTS]` or path of a Python file.
+        methods: a method or several: `NAME[:KEY=VALUE,...][@WEIGHTS]`, a file, or a `card`.
         scales: an enlargement or several; empty for the scales among 2, 3, 4 that a method has.
         protocol: the rules that make the methods' input, by name or as a value.
         time: whether to measure time too; only time needs a run of the method.
@@ -156,6 +164,7 @@ def cost(
             then a smaller output, whose time is scaled.
         again: whether times that are stored in `out` are measured again.
         inference: how networks are run.
+        trust_code: whether a card's code from a public repository may run.
         out: folder that keeps the results; None to keep nothing.
         progress: whether to show progress on standard error.
 
@@ -171,10 +180,10 @@ def cost(
     """
     called = _called(cost, locals())
     with _session(
-        called, out, device, threads, repeat, budget, again, inference, progress
+        called, out, device, threads, repeat, budget, again, inference, progress, trust_code
     ) as session:
         rules = protocols.named(protocol)
-        outcome = session.cost(_names(methods, "method"), _scales(scales), rules, timed=time)
+        outcome = session.cost(_methods(methods), _scales(scales), rules, timed=time)
     return _results(outcome)
 
 
@@ -350,22 +359,114 @@ def degrade(
     return planes
 
 
+def card(
+    *,
+    name: str,
+    class_: str = "",
+    checkpoint: str | Path = "",
+    onnx: str | Path = "",
+    openvino: str | Path = "",
+    exported: str | Path = "",
+    script: str | Path = "",
+    images: str | Path = "",
+    command: str = "",
+    weights: str | Path = "",
+    arguments: Mapping[str, Any] | None = None,
+    takes: str = "",
+    channels: str = "",
+    range: int = 0,  # noqa: A002  (the field of a card)
+    luma: str = "",
+    layout: str = "",
+    multiple: int = 1,
+    scales: Iterable[int] = (),
+    timeout: float = 600.0,
+    code: str = "",
+    files: Mapping[str, str] | None = None,
+    licence: str = "",
+    citation: str = "",
+) -> Card:
+    """A method that is not this project's code, for `measure`, `cost` and `load`.
+
+    One source says where the method is: `class_`, `checkpoint`, `onnx`, `openvino`, `exported`,
+    `script`, `images` or `command`. In paths and arguments `{scale}` stands for the scale. What is
+    left empty is read from the source. A TOML file with the same fields (`class` for `class_`) can
+    be given to the command.
+
+    Args:
+        name: the method's name in tables.
+        class_: `FILE.py:CLASS` or `PACKAGE.MODULE:CLASS`; a class or function that makes a network.
+        checkpoint: weights of an architecture that spandrel detects.
+        onnx: a file for ONNX Runtime.
+        openvino: an .xml, .tflite, .pb or .onnx file for OpenVINO.
+        exported: a file of torch.export.
+        script: a file of TorchScript.
+        images: folder of SR files.
+        command: an external program, with `{lr}`, `{sr}` and `{scale}`.
+        weights: weights of a class.
+        arguments: arguments of a class; "{scale}" becomes the scale as an integer.
+        takes: `LR`, or `interpolated` for LR that the protocol has interpolated.
+        channels: `luma`, `RGB` or `any`.
+        range: white in input and output: 1 or 255.
+        luma: `studio` as in MATLAB, or `full` as in OpenCV.
+        layout: `NCHW` or `NHWC`, where a file does not tell.
+        multiple: LR is padded to a multiple of so many pixels, and SR is cropped.
+        scales: scales of the method.
+        timeout: seconds that a command may take for an image or a folder.
+        code: `github:OWNER/REPO@COMMIT`, from which a class is fetched.
+        files: SHA-256 by path of the files of `code` that the class needs.
+        licence: licence of the method.
+        citation: source of the method.
+
+    Raises:
+        InputError: not exactly one source, or a value that a field cannot have.
+
+    >>> card(name="Ours", onnx="net_x{scale}.onnx", range=255)
+    card(name='Ours', onnx='net_x{scale}.onnx', range=255)
+    """
+    texts: dict[str, object] = {
+        "class": class_, "checkpoint": checkpoint, "onnx": onnx, "openvino": openvino,
+        "exported": exported, "script": script, "images": images, "command": command,
+        "weights": weights,
+    }  # fmt: skip
+    given = {key: str(value) if isinstance(value, Path) else value
+             for key, value in texts.items() if value != ""}  # fmt: skip
+    given |= {
+        "name": name,
+        "arguments": dict(arguments or {}),
+        "takes": takes,
+        "channels": channels,
+        "range": range,
+        "luma": luma,
+        "layout": layout,
+        "multiple": multiple,
+        "scales": tuple(scales),
+        "timeout": timeout,
+        "code": code,
+        "files": dict(files or {}),
+        "licence": licence,
+        "citation": citation,
+    }
+    return of_fields(given, Path(), "card()")
+
+
 def load(
-    method: str | Path,
+    method: str | Path | Card,
     scale: SupportsIndex = 2,
     *,
     protocol: str | Protocol = OWN_PICTURES,
     device: str = "cpu",
     inference: Inference = DEFAULT,
+    trust_code: bool = False,
     progress: bool = True,
 ) -> Model:
     """A method with weights, ready to enlarge pictures.
 
     Args:
-        method: `NAME[:KEY=VALUE,...][@WEIGHTS]`, or the path of a Python file.
+        method: `NAME[:KEY=VALUE,...][@WEIGHTS]`, a file, or a `card`.
         scale: the enlargement, per side.
         device: `cpu`, `cuda`, `cuda:1`, ...
         inference: how the network is run.
+        trust_code: whether a card's code from a public repository may run.
         progress: whether to show a download on standard error.
 
     Raises:
@@ -379,7 +480,10 @@ def load(
     """
     shown = Progress(quiet=not progress)
     rules = protocols.named(protocol)
-    return Model(Upscaler(str(method), _scale(scale), rules, device, inference, shown))
+    (spec,) = _methods(method)
+    return Model(
+        Upscaler(spec, _scale(scale), rules, device, inference, shown, trust_code=trust_code)
+    )
 
 
 class Model:
@@ -438,6 +542,24 @@ def _names(given: Names, kind: str = "") -> list[str]:
     return names
 
 
+def _methods(given: Methods) -> list[str | Card]:
+    """Methods as specs.
+
+    Raises:
+        InputError: there is none.
+    """
+    if isinstance(given, Card):
+        return [given]
+    several = [given] if isinstance(given, str | Path) else given
+    try:
+        specs = [each if isinstance(each, Card) else str(each) for each in several]
+    except TypeError:
+        raise InputError(f"{given!r} names no method; give a name, a file or a card") from None
+    if not specs:
+        raise InputError("no method is named; give one or more")
+    return specs
+
+
 def _scales(given: SupportsIndex | Iterable[SupportsIndex]) -> list[int]:
     scales = given if isinstance(given, Iterable) else [given]
     return [_scale(scale) for scale in scales]
@@ -463,6 +585,7 @@ def _session(
     again: bool,
     inference: Inference,
     progress: bool,
+    trust_code: bool = False,
 ) -> Iterator[Session]:
     """A context with a session in the folder `out`; None: a temporary folder, deleted after."""
     with contextlib.ExitStack() as stack:
@@ -475,6 +598,7 @@ def _session(
             timing=Timing(repetitions=repeat, budget=budget),
             again=again,
             inference=inference,
+            trust_code=trust_code,
             progress=Progress(quiet=not progress),
         )
         yield stack.enter_context(session)

@@ -15,7 +15,7 @@ from bench.files import fetch
 from bench.graph import growth
 from bench.graph.counting import products, total
 from bench.graph.trace import trace_method
-from bench.network import AUTOCAST, prepare, timed_as
+from bench.network import AUTOCAST, prepare, program_of, timed_as
 from bench.result import SCALED
 from bench.timing.clock import deciles, once, timed
 from bench.timing.roofline import ceilings, least_seconds
@@ -60,8 +60,8 @@ def measure(subject: Subject) -> dict[str, Cost]:
     - `processor_seconds` is the time of all threads of the process on the processor, on average.
     - `background_load` is the number of cores that other processes kept busy.
     - `roofline_fraction` is the least time of the network's operators divided by the median. The
-      machine's ceilings are measured in the same call. A method without weights has no such share;
-      a method that `varies` has none either.
+      machine's ceilings are measured in the same call. A method without weights has no such share.
+      A method that `varies` has none either, nor a file that another program computes.
     - `device_memory` is the most memory that the GPU's allocator held, in MiB.
 
     Raises:
@@ -85,10 +85,9 @@ def measure(subject: Subject) -> dict[str, Cost]:
     runs = len(times.wall)
     how = f"median of {runs}, spread is the interquartile range" if runs > 1 else "a single run"
     computed = f"{_output(subject, part)} output"
-    included = timed_as(subject.module)
-    note = "; ".join(
-        filter(None, (computed, how, included, *dict.fromkeys(run.fallbacks), *doubts))
-    )
+    program, included = program_of(subject.module), timed_as(subject.module)
+    by = list(filter(None, (program and f"computed by {program}", included)))
+    note = "; ".join([computed, how, *by, *dict.fromkeys(run.fallbacks), *doubts])
     doubt = "; ".join(doubts)
     # A run computes `batch` copies of the image.
     share = _pixel_ratio(subject, part) / asked.batch
@@ -176,8 +175,12 @@ def _scaled(subject: Subject, part: int) -> str:
 
 
 def _share(subject: Subject, part: int, median: float, doubts: list[str]) -> dict[str, Cost]:
-    """The share of the roofline; empty without weights, or if the network cannot be traced."""
-    if next(subject.module.parameters(), None) is None or subject.method.varies:
+    """The share of the roofline; empty without weights, or if the network cannot be traced.
+
+    It is empty too if another program computes the network, maybe in another precision.
+    """
+    module = subject.module
+    if next(module.parameters(), None) is None or subject.method.varies or program_of(module):
         return {}
     try:
         graph = trace_method(subject.method, subject.module, subject.scale, _lr_size(subject, part))

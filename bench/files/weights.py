@@ -20,12 +20,12 @@ import zoo
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
 from bench.files.identity import is_own
-from bench.files.weight_file import load_strictly, read_state_dict, without_prefix
+from bench.files.weight_file import load_strictly, matched, read_state_dict
 from bench.files.whole import sha256_of
 from bench.progress import Progress
 from bench.protocol import SEED
 from zoo.errors import InputError, one_line, spelled
-from zoo.method import SCALE, Method, Weights, at_scale
+from zoo.method import SCALE, Method, Weights, at_scale, located
 
 NONE = "none"
 """Tag of a fresh initialisation from a seed, as in `METHOD@none`."""
@@ -48,6 +48,8 @@ class ResolvedWeights:
     """The card of a published file."""
     path: Path | None = None
     """The path of the user's own file."""
+    key: str = ""
+    """The state dict inside the user's own file, as in `FILE#params`; '' to find it."""
 
     def read_again(self) -> ResolvedWeights:
         """The same weights, with the hash that their file has now.
@@ -81,8 +83,8 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
     Args:
         method: the method.
         tag: a tag of published weights, `none`, `built-in`, or the path of a file, in which
-            `{scale}` stands for the scale. The empty tag means the method's default, the weights of
-            the paper's main table.
+            `{scale}` stands for the scale, and after which `#KEY` may choose a state dict in the
+            file. The empty tag means the method's default, the weights of the paper's main table.
         scale: the enlargement.
 
     Raises:
@@ -106,8 +108,8 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
         if not has_parameters(method, scale):  # an interpolation, for example
             return ResolvedWeights("", "")
         raise InputError(
-            f"{method.name} has no published weights; give {method.name}@FILE, or "
-            f"{method.name}@{NONE} for a fresh initialisation"
+            f"{method.name} has no published weights; add @FILE to its name, or @{NONE} for a "
+            "fresh initialisation"
         )
     if tag in published:
         card = published[tag]
@@ -118,7 +120,7 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
             f"{method.name}@{tag} is published at {scales} only, not at x{scale}; choose another "
             f"scale or other weights"
         )
-    path = Path(at_scale(tag, scale))
+    path, key = located(at_scale(tag, scale))
     if path.is_dir():
         raise InputError(f"{path} is a folder, not weights; give the path of a file in it")
     if not path.is_file():
@@ -134,8 +136,9 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
     if path.suffix == ".safetensors" and spelled(tag) != tag:
         raise InputError(f"{tag}: safetensors opens only paths that are UTF-8; rename the file")
     # A method that is known by a name of the user's own needs no name for its weights.
-    label = "" if is_default else spelled(Path(tag).name)
-    return ResolvedWeights(label, sha256_of(path), path=path)
+    label = "" if is_default else spelled(located(tag)[0].name)
+    label += f"#{spelled(key)}" if label and key else ""
+    return ResolvedWeights(label, sha256_of(path), path=path, key=key)
 
 
 def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:
@@ -221,7 +224,8 @@ def build(method: Method, chosen: ResolvedWeights, scale: int, device: torch.dev
     """The method's module with weights, in evaluation mode, on the device.
 
     Published weights must have been downloaded before. The method's `wrap` is applied after the
-    weights are loaded.
+    weights are loaded. The module's attribute `remarks`, a tuple of clauses, says what was done to
+    find the weights in the user's own file, after the remarks that the module itself has.
 
     Raises:
         InputError: the file has another hash, cannot be read, or does not fit the module.
@@ -229,14 +233,16 @@ def build(method: Method, chosen: ResolvedWeights, scale: int, device: torch.dev
     path = fetch.local_path(chosen.file) if chosen.file is not None else chosen.path
     if path is not None:
         _refuse_changed(path, chosen)
+    said: tuple[str, ...] = ()
     if method.opener is not None and path is not None:
         module = method.opener(path, scale)
     else:
         module = fresh(method, scale)
         if path is not None:
-            _load(module, method, chosen, scale, path)
+            said = _load(module, method, chosen, scale, path)
     if method.wrap is not None:
         module = method.wrap(module)
+    vars(module)["remarks"] = (*getattr(module, "remarks", ()), *said)
     return module.eval().requires_grad_(False).to(device)
 
 
@@ -254,18 +260,22 @@ def _refuse_changed(path: Path, resolved: ResolvedWeights) -> None:
 
 def _load(
     module: nn.Module, method: Method, resolved: ResolvedWeights, scale: int, path: Path
-) -> None:
-    """Load a file into a module.
+) -> tuple[str, ...]:
+    """Load a file into a module, and return what was done to find the weights in the file.
+
+    Nothing is said of a published file: its hash is known, and so is what is in it.
 
     Raises:
         InputError: the file cannot be read, or does not fit the module.
     """
-    read = read_state_dict(path, method, verified=resolved.card is not None)
-    state = without_prefix(read, module.state_dict())
+    published = resolved.card is not None
+    read = read_state_dict(path, method, key=resolved.key, verified=published)
+    state, stripped = matched(read.state, module.state_dict(), path)
     try:
         load_strictly(module, state, path, method.name)
     except InputError as error:
         raise InputError(f"{error}{_resemblance(state, method, scale)}") from None
+    return () if published else read.remarks + stripped
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -281,13 +291,19 @@ def _resemblance(state: Mapping[str, Tensor], method: Method, scale: int) -> str
     for other in method.scales or _USUAL_SCALES:
         if other != scale and given == _outline(method, other):
             return f": these look like x{other} weights"
-    alike = []
+    found = alike(state, scale)
+    return f": these look like weights of {' or '.join(found[:3])}" if found else ""
+
+
+def alike(state: Mapping[str, Tensor], scale: int) -> list[str]:
+    """Names of this project's methods, at a scale, whose weights have these names and shapes."""
+    given, found = _shapes(state), []
     for name in zoo.names():
         with contextlib.suppress(InputError):
             card = zoo.load(name)[0]
             if (not card.scales or scale in card.scales) and given == _outline(card, scale):
-                alike.append(name)
-    return f": these look like weights of {' or '.join(alike[:3])}" if alike else ""
+                found.append(name)
+    return found
 
 
 def _outline(method: Method, scale: int) -> dict[str, torch.Size]:

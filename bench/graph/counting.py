@@ -112,9 +112,11 @@ SCALED_ADDITIONS = frozenset(("add", "add_", "sub", "sub_", "rsub"))
 """1 multiply per output element if the argument `alpha` is not 1; else free."""
 FREE = frozenset((
     "relu", "relu_", "tanh", "tanh_", "sigmoid", "sigmoid_", "clamp", "clamp_", "clamp_min",
-    "gelu", "silu", "silu_", "elu", "exp", "_softmax", "_safe_softmax", "sqrt",
+    "gelu", "silu", "silu_", "elu", "exp", "_softmax", "_log_softmax", "_safe_softmax", "sqrt",
+    "erf", "log", "sin", "cos", "softplus", "mish", "hardsigmoid", "hardswish",
     "clamp_max", "hardtanh", "hardtanh_", "neg", "abs", "abs_", "maximum", "minimum", "round",
-    "floor", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d",
+    "floor", "ceil", "sign", "logical_not",
+    "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d",
     "sum", "mean", "amax", "amin",
     "max", "min", "argmax", "argmin", "topk", "sort",
     "eq", "ne", "gt", "ge", "lt", "le", "where", "bitwise_or_",

@@ -6,11 +6,13 @@ much.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from operator import attrgetter
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,12 +23,17 @@ from torch.nn import functional
 from bench import metrics
 from bench.evaluate import evaluate
 from bench.protocol import Protocol
+from zoo.errors import InputError
 from zoo.method import Method
 
 _IMAGES = 3
 """Images on which a correction has to help; more images would only cost time."""
 _SUSPICIOUS = 1.0
-"""How far PSNR has to be below interpolation's, in dB, before corrections are tried."""
+"""How far PSNR has to be below interpolation's, in dB, before corrections are tried.
+
+This is for modules without parameters. A network is suspicious if it is below interpolation at all:
+RLFN x4, which takes [0, 255], is 0.75 dB below if it is given [0, 1].
+"""
 _GAIN = 1.0
 """How much a correction has to raise PSNR on every image, in dB.
 
@@ -89,7 +96,7 @@ def hint(
     """A likely mistake and what its correction would gain, as a sentence; '' if there is none.
 
     If PSNR of the first colour image is not below interpolation's, the module does not run again.
-    Otherwise, it runs again on up to three images.
+    Otherwise, it runs again on up to three images, once or twice.
 
     Args:
         images: name, HR image (H, W) or (H, W, 3), uint8, and measured PSNR in dB.
@@ -105,13 +112,14 @@ def hint(
         return evaluate(pixels, scale, protocol, method, module, used, device)[protocol.psnr]
 
     plain = replace(method, takes="interpolated")
+    suspicious = 0.0 if next(module.parameters(), None) is not None else _SUSPICIOUS
     cases: list[_Case] = []
     for name, pixels, given in images:
         interpolated = psnr(pixels, plain, nn.Identity())
         if math.isinf(interpolated):  # a constant image says nothing
             continue
         is_gray = pixels.ndim == 2 or bool((pixels == pixels[..., :1]).all())
-        if given > interpolated - _SUSPICIOUS:
+        if given > interpolated - suspicious:
             if is_gray:  # in BGR order, a gray image is the same
                 continue
             return ""
@@ -129,30 +137,36 @@ def hint(
             if case.in_colour or _ORDER not in mistake.kinds:
                 corrected = _Constant(mistake.correct(case.output))
                 reached[case.name] = psnr(case.pixels, method, corrected)
-        seen = [case for case in cases if case.name in reached]
-        return _Tried(
-            mistake,
-            tuple(reached),
-            min((reached[case.name] - case.given for case in seen), default=-math.inf),
-            fits=all(
-                reached[case.name] > case.interpolated - _BELOW_INTERPOLATION for case in seen
-            ),
-        )
+        return _judged(cases, reached, mistake)
 
-    singles = [tried(mistake) for mistake in _MISTAKES] if cases else []
+    mistakes = _mistakes(method.range)
+    singles = [tried(mistake) for mistake in mistakes] if cases else []
     if not singles:
         return ""
     # A second mistake can hide how much the first costs, so the first need not fit.
     first = max(singles, key=attrgetter("gain")).mistake
-    pairs = [tried(first.and_(x)) for x in _MISTAKES if x.kinds != first.kinds]
+    pairs = [tried(first.and_(x)) for x in mistakes if x.kinds != first.kinds]
     best = _best([*singles, *pairs])
+    seems = f"the output seems to be {best.mistake.what}" if best else ""
+    if best is None:
+        # Runs the module again, so only if its output alone explains nothing.
+        other = replace(method, range=_other(method.range))
+        with contextlib.suppress(InputError):  # a network may refuse the other range
+            reached = {case.name: psnr(case.pixels, other, module) for case in cases}
+            best = _best([_judged(cases, reached, singles[0].mistake)])
+        seems = (
+            f"the network seems to work in [0, {other.range}] instead of [0, {method.range}] "
+            f"(range = {other.range})"
+        )
     if best is None:
         return ""
     least = "at least " if len(best.names) > 1 else ""
-    return (
-        f"the output seems to be {best.mistake.what}: PSNR would be {least}{best.gain:.2f} dB "
-        f"higher on {', '.join(best.names)}"
-    )
+    return f"{seems}: PSNR would be {least}{best.gain:.2f} dB higher on {', '.join(best.names)}"
+
+
+def _other(white: int) -> Literal[1, 255]:
+    """The other range that a network may have."""
+    return 255 if white == 1 else 1
 
 
 @dataclass(frozen=True)
@@ -166,6 +180,23 @@ class _Tried:
     """Least gain of PSNR on any of them, in dB; -inf if there are none."""
     fits: bool
     """Whether PSNR is then as high as that of a method, on all of them."""
+
+
+def _judged(cases: Iterable[_Case], reached: Mapping[str, float], mistake: _Mistake) -> _Tried:
+    """What correcting a mistake does.
+
+    Args:
+        cases: the images.
+        reached: PSNR in dB with the correction, by name of image.
+        mistake: the mistake.
+    """
+    seen = [case for case in cases if case.name in reached]
+    return _Tried(
+        mistake,
+        tuple(reached),
+        min((reached[case.name] - case.given for case in seen), default=-math.inf),
+        fits=all(reached[case.name] > case.interpolated - _BELOW_INTERPOLATION for case in seen),
+    )
 
 
 def _best(found: Iterable[_Tried]) -> _Tried | None:
@@ -207,16 +238,26 @@ def _direction(down: int, right: int) -> str:
 
 
 _RANGE, _PLACE, _ORDER = range(3)
-_MISTAKES = [
-    _Mistake((_RANGE,), "in [0, 255] instead of [0, 1]", lambda x: x / 255),
-    _Mistake((_RANGE,), "in [-1, 1] instead of [0, 1]", lambda x: (x + 1) / 2),
+_ELSEWHERE = (
     *(
         _Mistake((_PLACE,), _direction(*by), _shifted_back(*by))
         for by in product((0, 1, -1), repeat=2)
         if any(by)
     ),
     _Mistake((_ORDER,), "in BGR order", _as_rgb),
-]
+)
+
+
+def _mistakes(white: int) -> list[_Mistake]:
+    """Likely mistakes in the output of a network whose range ends at `white`."""
+    other = _other(white)
+    return [
+        _Mistake(
+            (_RANGE,), f"in [0, {other}] instead of [0, {white}]", lambda x: x * white / other
+        ),
+        _Mistake((_RANGE,), f"in [-1, 1] instead of [0, {white}]", lambda x: (x + 1) / 2 * white),
+        *_ELSEWHERE,
+    ]
 
 
 class _Recorder(nn.Module):

@@ -188,7 +188,8 @@ def _loaded(file: RemoteFile, path: Path, device: torch.device) -> Layers:
         raise InputError(
             f"alex needs {file.path}, which is not in {path.parent}; sisrbench fetch alex gets it"
         )
-    state = weight_file.fitting(wanted(), weight_file.read_tensors(path), path, "AlexNet")
+    read = weight_file.read_tensors(path)
+    state = weight_file.fitting(wanted(), read.state, path, "AlexNet").state
     return tuple(
         (state[f"{name}.weight"].to(device), state[f"{name}.bias"].to(device))
         for name in _CONVOLUTIONS

@@ -11,8 +11,8 @@ import re
 import sys
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol as Interface
@@ -22,6 +22,7 @@ import zoo
 from bench.files import registry
 from bench.sources import card as cards
 from bench.sources.card import KINDS, Card
+from bench.sources.python_file import classes_in, defines
 from zoo.errors import InputError, listed
 from zoo.method import SCALE, Method, at_scale
 
@@ -255,7 +256,7 @@ def require(spec: Spec) -> None:
             raise InputError(f"no file {str(card.folder / file)!r}; give the path of a .py file")
     elif card.kind != "command":
         card.scales_found()
-        path = card.folder / card.source.partition("#")[0]
+        path = card.file
         if SCALE not in card.source and not path.exists():
             raise InputError(f"{card.label}: no {card.kind} {str(path)!r}; give a path that exists")
     card.scales_of_weights()
@@ -279,13 +280,30 @@ def _refuse_other_files(spec: str) -> None:
     head = spec.partition("@")[0]
     name = head if Path(head).exists() else head.partition(":")[0]
     path = Path(name)
-    looks = "/" in name or (path.suffix and path.exists())
-    if looks and path.suffix != ".py" and not zoo.is_known(spec):
+    if path.suffix == ".py" and path.is_file():
+        _refuse_without_method(path)
+    if path.suffix == ".py" or zoo.is_known(spec):
+        return
+    if "/" in name or path.is_file() or re.search(r"\.[A-Za-z]\w*$", name):
         endings = sorted({ending for source in known() for ending in source.suffixes} | {".toml"})
         state = "has no known ending" if path.exists() else "does not exist"
         raise InputError(
             f"{name} {state}; a method is a name, a folder of SR images, or a file that ends in "
             f"{', '.join(endings)} or .py; see `sisrbench list sources`"
+        )
+
+
+def _refuse_without_method(path: Path) -> None:
+    """Refuse a Python file that describes no method, if it defines classes.
+
+    Raises:
+        InputError: how a class of the file is named.
+    """
+    classes = classes_in(path)
+    if classes and not defines(path, "method"):
+        raise InputError(
+            f"{path} has no function method(name); to measure a class of it, give "
+            f"{path}:{classes[-1]}, with :ARGUMENT=VALUE,... and @WEIGHTS where it needs them"
         )
 
 
@@ -318,20 +336,28 @@ def refuse_untrusted(spec: Spec, *, trusted: bool) -> None:
 
 
 def find_modules_beside(spec: Spec) -> None:
-    """Let Python find the modules that stand beside the file of a card's class.
+    """Let Python find the modules that stand beside a Python file of the user's own.
 
     They come before installed packages, and after the standard library.
     """
-    found = chosen(spec)
-    if found is None or found.card.kind != "class":
-        return
-    from bench.sources.python_class import root_of  # imports torch
-
-    root = root_of(found.card)
+    root = _folder_of_modules(spec)
     if root is not None and str(root) not in sys.path:
         installed = sysconfig.get_path("purelib")
         place = sys.path.index(installed) if installed in sys.path else len(sys.path)
         sys.path.insert(place, str(root))
+
+
+def _folder_of_modules(spec: Spec) -> Path | None:
+    """The folder in which a Python file of the user's own finds its modules; None for no file."""
+    found = chosen(spec)
+    if found is None:
+        file = zoo.file_of(cast("str", spec))
+        return file.parent.resolve() if file is not None else None
+    if found.card.kind != "class":
+        return None
+    from bench.sources.python_class import root_of  # imports torch
+
+    return root_of(found.card)
 
 
 def load(spec: Spec) -> tuple[Method, str]:
@@ -359,12 +385,8 @@ def load(spec: Spec) -> tuple[Method, str]:
             f"{card.label} has the name of a method of this project; give it another, as "
             f'name = "{method.name}-mine"'
         )
-    if card.multiple > 1:
-        from bench.sources.padding import Padded  # imports torch, which naming methods must not
-
-        method = replace(method, wrap=partial(Padded, multiple=card.multiple))
     if found.ensemble:
-        from zoo.ensemble import self_ensemble
+        from zoo.ensemble import self_ensemble  # imports torch, which naming methods must not
 
         method = self_ensemble(method)
     return method, ""

@@ -6,12 +6,13 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from zoo.errors import InputError, listed, plain, unknown
-from zoo.method import SCALE, Channels, Method, at_scale
+from zoo.method import SCALE, Channels, Method, at_scale, located
 
 KINDS = (
     "class",
@@ -36,7 +37,7 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Card:
     """A method that is not this project's code: one source, and what the source does not say.
 
@@ -128,6 +129,14 @@ class Card:
         """The file or folder of the source at a scale."""
         return self.folder / at_scale(self.source, scale)
 
+    def _file(self, name: str) -> Path:
+        return located(str(self.folder / name))[0]
+
+    @property
+    def file(self) -> Path:
+        """The file or folder of the source, without what chooses a part of it, `#KEY`."""
+        return self._file(self.source)
+
     def scales_found(self) -> tuple[int, ...]:
         """Scales for which the file or folder exists, if the source's name has `{scale}`; else ().
 
@@ -147,7 +156,7 @@ class Card:
     def _scales_of(self, name: str) -> tuple[int, ...]:
         if SCALE not in name:
             return ()
-        found = tuple(x for x in _TRIED if (self.folder / at_scale(name, x)).exists())
+        found = tuple(x for x in _TRIED if self._file(at_scale(name, x)).exists())
         if not found:
             raise InputError(
                 f"{self.label}: no {self.folder / name} for any scale from {min(_TRIED)} to "
@@ -168,6 +177,8 @@ class Card:
             white: white in input and output, if the card does not say.
             scales: scales, if the card does not say.
         """
+        from bench.sources.padding import Padded  # imports torch, which reading cards must not
+
         return Method(
             name=self.name,
             citation=self.citation or f"{self.kind}: {plain(self.source)}",
@@ -177,18 +188,18 @@ class Card:
             luma=self.luma or "studio",
             scales=self.scales or scales,
             build=_refuse_to_build,
+            wrap=partial(Padded, multiple=self.multiple) if self.multiple > 1 else None,
         )
 
-    @property
-    def described(self) -> str:
-        """The card on one line, as TOML writes its fields."""
-        shown = {"name": self.name, self.kind: self.source}
-        shown |= {
-            key: value
-            for key, value in asdict(self).items()
-            if key not in ("name", "kind", "source", "folder") and value != _default(key)
-        }
-        return ", ".join(f"{key} = {value!r}" for key, value in shown.items())
+    def __repr__(self) -> str:
+        """The call of `sisrbench.card` that makes the card."""
+        kind = f"{self.kind}_" if self.kind == "class" else self.kind
+        shown: dict[str, object] = {"name": self.name, kind: str(self.folder / self.source)}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in ("name", "kind", "source", "folder") and value != _default(each):
+                shown[each.name] = value
+        return f"card({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
 
 def _refuse_to_build(scale: int, settings: Mapping[str, Any]) -> Any:
@@ -208,15 +219,8 @@ _TYPES: Mapping[str, type] = {
 _WORDS = {Mapping: "a table", int: "an integer", tuple: "a list of integers", float: "a number"}
 
 
-def _default(name: str) -> object:
-    return {
-        "arguments": {},
-        "files": {},
-        "range": 0,
-        "multiple": 1,
-        "scales": (),
-        "timeout": 600.0,
-    }.get(name, "")
+def _default(of: Field[Any]) -> object:
+    return of.default if of.default_factory is MISSING else of.default_factory()
 
 
 def _refuse_types(card: Card) -> None:
@@ -274,7 +278,7 @@ def of_fields(given: Mapping[str, Any], folder: Path, what: str, name: str = "")
     try:
         return Card(kind=kinds[0], source=given[kinds[0]], folder=folder, **values)
     except InputError as error:
-        raise InputError(f"{what}: {error}") from None
+        raise InputError(f"{what}: {error}" if what else str(error)) from None
 
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Card:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import sys
@@ -23,6 +22,7 @@ from bench.files.weights import BUILT_IN
 from bench.progress import Progress
 from bench.sources.card import FIELDS, Card
 from bench.sources.probe import probe
+from bench.sources.python_file import classes_in
 from zoo.errors import InputError, listed, one_line
 from zoo.method import SCALE, Channels, Method, Settings
 
@@ -175,15 +175,6 @@ def _imported(card: Card, path: Path | None, place: str) -> tuple[ModuleType, st
     return zoo.import_file(path)
 
 
-def classes_in(path: Path) -> list[str]:
-    """Names of the classes that a Python file defines at its top; the file is not imported."""
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return []
-    return [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-
-
 def _build(card: Card, target: Callable[..., Any], scale: int, settings: Settings) -> nn.Module:
     """The network that a class makes at a scale.
 
@@ -260,4 +251,9 @@ def _probed(
     found = probe(network, card.label, card.channels, padded_to=card.multiple)
     if card.takes == "interpolated":
         return found.channels, at
+    if found.factor < 2:
+        raise InputError(
+            f"{card.label}: gives an image of the size that it takes; if it takes interpolated LR, "
+            'add takes = "interpolated" and scales'
+        )
     return found.channels, found.factor

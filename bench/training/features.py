@@ -272,7 +272,7 @@ def _read_torchvisions(path: Path, whole: nn.Sequential, name: str) -> dict[str,
     for layer, shape in _CLASSIFIER_OF_VGG.items():
         wanted[f"{layer}.weight"] = torch.empty(shape, device="meta")
         wanted[f"{layer}.bias"] = torch.empty(shape[:1], device="meta")
-    state = weight_file.fitting(wanted, weight_file.read_tensors(path), path, name)
+    state = weight_file.fitting(wanted, weight_file.read_tensors(path).state, path, name).state
     return {ours: state[theirs] for theirs, ours in published.items()}
 
 
@@ -307,7 +307,7 @@ def _read_keras(path: Path, whole: nn.Sequential, name: str) -> dict[str, Tensor
             # Keras stores kernels as (h, w, in, out), torch as (out, in, h, w).
             oihw = array.permute(3, 2, 0, 1).contiguous() if kind == "weight" else array
             state[f"{layer.replace('/', '.')}.{kind}"] = oihw
-    fit = weight_file.fitting(whole.state_dict(), state, path, name)
+    fit = weight_file.fitting(whole.state_dict(), state, path, name).state
     fit["conv1.weight"] = fit["conv1.weight"].flip(1)  # from BGR to RGB
     return fit
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import zoo
 from bench.datasets import Dataset
-from bench.files import weights
+from bench.files import weight_file, weights
 from bench.files.identity import EXEMPT, code_of, files_of
 from bench.files.weights import ResolvedWeights, resolve
 from bench.progress import Progress
@@ -28,8 +28,6 @@ from zoo.recipe import Descent
 _PICTURES, _DESCENT = (Path(__file__).with_name(f"{part}.py") for part in ("pictures", "descent"))
 _EXEMPT = {**EXEMPT, "bench/training/recipes.py": "its choices are facts of the training"}
 """Files that learned weights do not depend on, or that are known by other means."""
-_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".mat")
-"""Endings by which a file of start weights is told from a method's name."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +200,7 @@ def start_of(method: Method, recipe: Recipe, spec: str, scale: int) -> Start | N
         return None
     if not recipe.starts_from:
         raise InputError(f"recipe {recipe.name} learns everything; leave out --from {spec}")
-    if Path(spec).suffix in _WEIGHT_FILES and "@" not in spec:
+    if weight_file.is_named(spec) and "@" not in spec:
         _, colon, settings = method.name.partition(":")
         spec = f"{recipe.starts_from}{colon}{settings}@{spec}"
     other, tag = zoo.load(spec)

@@ -570,7 +570,8 @@ class Bench:
     def module(self) -> nn.Module:
         """With weights converted here, since that is where the traps lie."""
         module = self.card.build(self.scale, self.card.settings).requires_grad_(False)
-        module.load_state_dict(weight_file.read_state_dict(self.path, self.card), strict=True)
+        read = weight_file.read_state_dict(self.path, self.card)
+        module.load_state_dict(read.state, strict=True)
         return module
 
     def psnr(self, module: nn.Module, image: str, edges: Edges = "replicate") -> float:

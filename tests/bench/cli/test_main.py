@@ -380,7 +380,7 @@ def test_upscale_by_a_luma_method_interpolates_chroma(tmp_path: Path) -> None:
             ["run", "--device", "gpu"],
             "no device 'gpu' that computes in float64 on this machine; choose from: cpu",
         ),
-        (["run", "-m", "fsrcnn"], "fsrcnn has no published weights; give fsrcnn@FILE"),
+        (["run", "-m", "fsrcnn"], "fsrcnn has no published weights; add @FILE"),
         (["run", "-m", "srcnn-9-3-5", "-s", "2"], "published at x3 only, not at x2"),
         (["run", "-m", "srcnn-9-1-5@image"], "choose from: 91, imagenet, sisrbench, none"),
         (["run", "-m", "bicubic@91"], "bicubic has no weights '91'"),

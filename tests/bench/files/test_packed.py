@@ -45,6 +45,19 @@ def bomb_pth(path: Path) -> None:
                     member.write(ZEROS)
 
 
+def bomb_npz(path: Path) -> None:
+    """An array of zeros."""
+    count = PIECES * len(ZEROS)
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({count},)}}".ljust(117) + "\n"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file,
+        file.open("w.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+        for _ in range(PIECES):
+            member.write(ZEROS)
+
+
 def bomb_mat(path: Path) -> None:
     """A variable of version 5: a row of zeros of type uint8."""
     count = PIECES * len(ZEROS)
@@ -83,6 +96,7 @@ def bomb_chunk(path: Path) -> None:
 
 BOMBS = {
     "bomb.pth": bomb_pth,
+    "bomb.npz": bomb_npz,
     "bomb.mat": bomb_mat,
     "hdf5.mat": bomb_hdf5,
     "chunk.mat": bomb_chunk,
@@ -126,7 +140,7 @@ def test_safetensors_that_state_more_than_they_hold_are_refused(tmp_path: Path) 
         weight_file.read_tensors(tmp_path / "a.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["mat", "7.3", "pth"])
+@pytest.mark.parametrize("kind", ["mat", "7.3", "pth", "npz"])
 def test_weights_that_are_compressed_honestly_are_read(tmp_path: Path, kind: str) -> None:
     values = np.random.default_rng(0).random((50, 60))
     if kind == "pth":
@@ -137,7 +151,10 @@ def test_weights_that_are_compressed_honestly_are_read(tmp_path: Path, kind: str
         ):
             for name in whole.namelist():
                 file.writestr(name, whole.read(name))
-        found = weight_file.read_tensors(tmp_path / "a.pth")["w"].numpy()
+        found = weight_file.read_tensors(tmp_path / "a.pth").state["w"].numpy()
+    elif kind == "npz":
+        np.savez_compressed(tmp_path / "a.npz", w=values)
+        found = weight_file.read_tensors(tmp_path / "a.npz").state["w"].numpy()
     else:
         if kind == "mat":
             scipy.io.savemat(tmp_path / "a.mat", {"w": values}, do_compression=True)

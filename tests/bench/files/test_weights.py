@@ -453,7 +453,7 @@ def as_file(path: Path, kind: str) -> Path:
 def test_file_cut_at_any_place_is_refused_by_name(tmp_path: Path, name: str, kind: str) -> None:
     path = as_file(tmp_path / name, kind)
     data, srcnn = path.read_bytes(), method()
-    assert weight_file.read_state_dict(path, srcnn)
+    assert weight_file.read_state_dict(path, srcnn).state
     cuts = 30 if path.suffix == ".mat" and kind != "7.3" else 200  # each in a process of its own
     for length in range(0, len(data) - 8, max(23, len(data) // cuts)):
         path.write_bytes(data[:length])
@@ -461,10 +461,12 @@ def test_file_cut_at_any_place_is_refused_by_name(tmp_path: Path, name: str, kin
             weight_file.read_state_dict(path, srcnn)
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.h5", "a"])
+@pytest.mark.parametrize("name", ["a.npy", "a.h5", "a"])
 def test_other_kinds_of_file_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"numbers")
-    with pytest.raises(InputError, match=rf"{name}: weights end in \.safetensors, \.pt, \.pth or"):
+    with pytest.raises(
+        InputError, match=rf"{name}: weights end in \.safetensors, \.pt, .*\.mat, not"
+    ):
         build(tmp_path / name)
 
 
@@ -556,7 +558,7 @@ def test_method_that_builds_no_module_is_refused() -> None:
         ("srcnn-9-1-5", "imagenet", 2, r"srcnn-9-1-5@imagenet is published at x3 only, not at x2"),
         ("srcnn-9-3-5", "", 4, r"srcnn-9-3-5@imagenet is published at x3 only, not at x4"),
         ("srcnn-9-5-5", "", 8, r"published at x2, x3, x4 only, not at x8"),
-        ("fsrcnn", "", 2, r"fsrcnn has no published weights; give fsrcnn@FILE, or fsrcnn@none"),
+        ("fsrcnn", "", 2, r"fsrcnn has no published weights; add @FILE to its name, or @none"),
         ("srcnn-9-1-5:n1=32", "", 2, r"srcnn-9-1-5:n1=32 has no published weights"),
     ],
 )
@@ -712,15 +714,14 @@ def test_state_dict_beside_other_things_is_taken(tmp_path: Path, wrapping: str) 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"params": fresh(), "params_ema": fresh()}, "several state dicts: params, params_ema; sa"),
-        ({"state_dict": fresh(), "ema": fresh()}, "several state dicts: state_dict, ema; save"),
-        ({"weights": fresh()}, "no state dict of names and tensors"),
+        ({"state_dict": fresh(), "ema": fresh()}, "state dicts under state_dict, ema; choose one"),
+        ({"params": fresh(), "last": fresh()}, r"state dicts .* example a\.pt#params$"),
+        ({"mine": fresh()}, r"state dicts under mine; choose one, for example a\.pt#mine$"),
         ({"state_dict": fresh(), "loose": torch.ones(1)}, "no state dict of names and tensors"),
-        ({"state_dict": {"model": fresh()}}, "no state dict of names and tensors"),
         ({"state_dict": {}}, "no state dict of names and tensors"),
         ({}, "no state dict of names and tensors"),
     ],
-    ids=["two", "two, one unknown", "unknown", "loose tensor", "deep", "empty", "nothing"],
+    ids=["two", "two, one unknown", "unknown", "loose tensor", "empty", "nothing"],
 )
 def test_wrapping_that_may_mean_two_things_is_refused(
     tmp_path: Path, content: dict[str, Any], message: str
@@ -728,6 +729,226 @@ def test_wrapping_that_may_mean_two_things_is_refused(
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(InputError, match=rf"a\.pt (is|holds) {message}"):
         build(tmp_path / "a.pt")
+
+
+def drawn(seed: int = 0, spec: str = SMALL) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    return {key: torch.randn(x.shape, generator=draw) for key, x in fresh(spec).items()}
+
+
+def equal(module: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    loaded = module.state_dict()
+    return loaded.keys() == state.keys() and all(torch.equal(loaded[k], state[k]) for k in state)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "remarks"),
+    [
+        ({"params": drawn(1), "params_ema": drawn()}, "", ("`params_ema` taken, of params, par",)),
+        ({"params": drawn(), "params_ema": drawn(1)}, "params", ("`params` taken",)),
+        ({"net_g": {"params": drawn(1), "params-ema": drawn()}}, "", ("`net_g.params-ema` taken",)),
+        ({"model": {"state_dict": drawn()}, "epoch": torch.tensor(3)}, "", ("`model.state_dict",)),
+        ({"model_state_dict": drawn()}, "model_state_dict", ("`model_state_dict` taken",)),
+        ({"state_dict": drawn(1), "ema": drawn()}, "ema", ("`ema` taken",)),
+        ({"mine": {"of.old": drawn()}}, "mine.of.old", ("`mine.of.old` taken",)),
+        (
+            {"net_g": drawn(), "net_d": {"a": torch.ones(1)}},
+            "",
+            ("`net_g` taken, of net_g, net_d",),
+        ),
+        ({f"b.{k}": v for k, v in drawn().items()}, "b", ("`b` taken",)),
+        (drawn(), "", ()),
+    ],
+)
+def test_choice_of_a_state_dict_is_said(
+    tmp_path: Path, content: Any, key: str, remarks: tuple[str, ...]
+) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    module = build(tmp_path / (f"a.pth#{key}" if key else "a.pth"))
+    assert equal(module, drawn())
+    assert len(module.remarks) == len(remarks)
+    assert all(said.startswith(part) for said, part in zip(module.remarks, remarks, strict=True))
+    assert not any("; " in said for said in module.remarks)
+
+
+def test_choice_is_part_of_the_weights_name(tmp_path: Path) -> None:
+    torch.save({"params": drawn(1), "params_ema": drawn()}, tmp_path / "a.pth")
+    labels = [
+        weights.of_tag(method(), f"{tmp_path / 'a.pth'}{key}", 2).label for key in ("", "#params")
+    ]
+    assert labels == ["a.pth", "a.pth#params"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"params": fresh(), "params_ema": fresh()}, "choose from: params, params_ema$"),
+        (
+            {"net_g.conv.weight": torch.ones(1), "net_d.a": torch.ones(1)},
+            "choose from: net_g, net_d$",
+        ),
+        ({"a": torch.ones(1)}, "leave it out$"),
+        ([torch.ones(1)], "leave it out$"),
+    ],
+)
+def test_choice_of_what_is_not_there_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=rf"a\.pth has no state dict param; {message}"):
+        build(tmp_path / "a.pth#param")
+
+
+def test_choice_in_a_mat_is_refused(tmp_path: Path) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", authors())
+    with pytest.raises(InputError, match=r"a\.mat has no state dicts to choose from; leave out #b"):
+        build(tmp_path / "a.mat#b")
+
+
+def test_file_whose_name_has_a_number_sign_is_read(tmp_path: Path) -> None:
+    torch.save({"params": drawn(), "params_ema": drawn(1)}, tmp_path / "a#1.pth")
+    assert equal(build(tmp_path / "a#1.pth"), drawn(1))
+    assert equal(build(tmp_path / "a#1.pth#params"), drawn())
+    assert equal(build(saved(tmp_path / "b#params.safetensors", drawn())), drawn())
+
+
+@pytest.mark.parametrize(
+    "name", ["a.ckpt", "a.pth.tar", "a.tar", "a.bin", "a.PTH", "a.npz", "a.swapped.npz"]
+)
+def test_other_endings_of_weights_are_read(tmp_path: Path, name: str) -> None:
+    if name.endswith(".npz"):
+        kind = ">f4" if "swapped" in name else "<f4"
+        np.savez_compressed(
+            tmp_path / name, **{k: v.numpy().astype(kind) for k, v in drawn().items()}
+        )
+    else:
+        torch.save(drawn(), tmp_path / name)
+    assert equal(build(tmp_path / name), drawn())
+
+
+@pytest.mark.parametrize("values", [np.array([{}]), np.array(["a"])], ids=["object", "text"])
+def test_npz_of_other_than_numbers_is_refused(tmp_path: Path, values: NDArray[Any]) -> None:
+    np.savez(tmp_path / "a.npz", w=values)
+    with pytest.raises(InputError, match=r"a\.npz cannot be read as weights: "):
+        build(tmp_path / "a.npz")
+
+
+def lightning(**networks: dict[str, Tensor]) -> dict[str, Any]:
+    """What Lightning saves, with plain hyper-parameters."""
+    state = {f"{name}.{key}": x for name, part in networks.items() for key, x in part.items()}
+    return {
+        "epoch": 9,
+        "global_step": 100,
+        "pytorch-lightning_version": "2.5.0",
+        "state_dict": state,
+        "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"current": {"ready": 9}}}},
+        "callbacks": {"ModelCheckpoint{}": {"best_model_score": torch.tensor(31.0), "dirpath": ""}},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}],
+        "lr_schedulers": [{"base_lrs": [1e-4]}],
+        "hyper_parameters": {"rate": 1e-4, "widths": (64, 32)},
+    }
+
+
+def test_network_is_found_beside_others_of_its_training(tmp_path: Path) -> None:
+    other = {"a.weight": torch.ones(2, 2), "b": torch.ones(1)}
+    content = lightning(generator=drawn(), discriminator=other, loss={"vgg.0": torch.ones(1)})
+    torch.save(content, tmp_path / "a.ckpt")
+    module = build(tmp_path / "a.ckpt")
+    assert equal(module, drawn())
+    assert module.remarks == (
+        "`state_dict` taken",
+        "prefix `generator.` stripped, tensors left out: 2 of discriminator, 1 of loss",
+    )
+
+
+def test_two_networks_that_fit_are_refused_and_can_be_chosen(tmp_path: Path) -> None:
+    torch.save(lightning(net=drawn(), mean=drawn(1)), tmp_path / "a.ckpt")
+    with pytest.raises(
+        InputError, match=r"a\.ckpt holds this network 2 times, under net, mean; ch"
+    ):
+        build(tmp_path / "a.ckpt")
+    assert equal(build(tmp_path / "a.ckpt#state_dict.mean"), drawn(1))
+
+
+class Hyper(dict[str, int]):
+    """Hyper-parameters of a class of their own."""
+
+
+def test_class_that_the_file_needs_is_named(tmp_path: Path) -> None:
+    torch.save({"state_dict": drawn(), "hyper_parameters": Hyper(a=1)}, tmp_path / "a.ckpt")
+    with pytest.raises(
+        InputError, match=r"more than tensors, \S+\.Hyper, or .*: save the state dic"
+    ):
+        build(tmp_path / "a.ckpt")
+
+
+def test_whole_module_is_named(tmp_path: Path) -> None:
+    torch.save(nn.Conv2d(1, 1, 3), tmp_path / "a.pth")
+    with pytest.raises(
+        InputError, match=r"torch\.nn\.modules\.conv\.Conv2d, .* torch\.save\(module\.state_dict"
+    ):
+        build(tmp_path / "a.pth")
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["script", "exported"])
+def test_archive_of_a_network_is_told_where_it_belongs(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.pth"
+    if kind == "script":
+        torch.jit.save(torch.jit.trace(nn.ReLU(), torch.ones(1)), path)
+    else:
+        torch.export.save(torch.export.export(nn.ReLU(), (torch.ones(1),)), tmp_path / "a.pt2")
+        (tmp_path / "a.pt2").rename(path)
+    with pytest.raises(InputError, match=rf"a\.pth is an archive of .*; measure it as -m {kind}:"):
+        build(path)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "net_g.", "module._orig_mod.", "mine.generator."]
+)
+def test_prefix_that_all_names_share_is_stripped_and_said(tmp_path: Path, prefix: str) -> None:
+    torch.save({f"{prefix}{k}": v for k, v in drawn().items()}, tmp_path / "a.pt")
+    module = build(tmp_path / "a.pt")
+    assert equal(module, drawn())
+    assert module.remarks == (f"prefix `{prefix}` stripped",)
+
+
+def test_published_weights_say_nothing_of_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = published_at_an_address(
+        tmp_path, monkeypatch, state={"params": {f"module.{k}": v for k, v in drawn().items()}}
+    )
+    chosen = weights.of_tag(pinned, "", 2)
+    weights.download(pinned, chosen, Progress())
+    module = weights.build(pinned, chosen, 2, CPU)
+    assert equal(module, drawn())
+    assert module.remarks == ()
+
+
+def test_prefixes_are_stripped_until_the_names_are_the_networks(tmp_path: Path) -> None:
+    own = nn.Sequential()
+    own.add_module("model", nn.Conv2d(1, 1, 3))
+    state = {f"module.model.{key}": x + 1 for key, x in own.model.state_dict().items()}
+    assert weight_file.load_strictly(own, state, Path("a.pt"), "own") == (
+        "prefix `module.` stripped",
+    )
+    assert torch.equal(own.state_dict()["model.bias"], state["module.model.bias"])
+
+
+def test_remarks_are_of_the_module_that_the_wrapper_makes(tmp_path: Path) -> None:
+    torch.save({"params": drawn()}, tmp_path / "a.pt")
+    doubled = method("srcnn-9-1-5+:n1=2,n2=3")
+    module = weights.build(doubled, weights.of_tag(doubled, str(tmp_path / "a.pt"), 2), 2, CPU)
+    assert module.remarks == ("`params` taken",)
+
+
+def test_counters_are_not_missed_under_a_prefix() -> None:
+    norm = nn.BatchNorm2d(2)
+    old = {f"module.{k}": v + 1 for k, v in norm.state_dict().items() if "tracked" not in k}
+    assert weight_file.load_strictly(norm, old, Path("a.pt"), "norm") == (
+        "prefix `module.` stripped",
+    )
+    assert torch.equal(norm.running_var, torch.full((2,), 2.0))
+    assert norm.num_batches_tracked == 0
 
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
@@ -814,7 +1035,7 @@ def test_weights_that_fit_but_for_their_values_look_like_nothing_else(tmp_path: 
         build(saved(tmp_path / "a.safetensors", state))
 
 
-@pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.mat", "a.safetensors"])
+@pytest.mark.parametrize("name", ["a.pt", "a.pth", "a.ckpt", "a.npz", "a.mat", "a.safetensors"])
 def test_empty_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(InputError, match=rf"{name} cannot be read as weights: .*; get it again"):
@@ -830,11 +1051,14 @@ def test_folder_is_refused(tmp_path: Path) -> None:
 
 
 def published_at_an_address(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sha256: str = ""
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sha256: str = "",
+    state: Mapping[str, Any] | None = None,
 ) -> Method:
     folder = tmp_path / "mirror" / "models.example.org" / "sr"
     folder.mkdir(parents=True)
-    torch.save(fresh(), folder / "net.pt")
+    torch.save(fresh() if state is None else state, folder / "net.pt")
     monkeypatch.setenv("SISRBENCH_MIRROR", str(tmp_path / "mirror"))
     card = Weights(
         tag="official",

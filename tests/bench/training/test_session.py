@@ -563,6 +563,12 @@ def test_a_recipe_starts_from_the_weights_that_it_names(
     assert run(*warm, "--from", "srcnn-9-1-5@none", "--anew") == 0
     assert json.loads(read(out / "toy-x2-warm.safetensors")[0]["start"])[1] == "seed 0"
 
+    torch.save({"params": state, "params_ema": network.state_dict()}, tmp_path / "both.pth")
+    assert run(*warm, "--from", f"{tmp_path / 'both.pth'}#params", "--anew") == 0
+    facts, learned = read(out / "toy-x2-warm.safetensors")
+    assert torch.equal(learned["direction"], first)
+    assert json.loads(facts["start"])[0] == "srcnn-9-1-5@both.pth#params"
+
     safetensors.torch.save_file({"conv1.weight": torch.zeros(3)}, file)
     assert "does not fit srcnn-9-1-5" in refused(capsys, *warm, "--from", file, "--anew")
 
