@@ -159,7 +159,8 @@ def _prefixed(kind: str, rest: str) -> Chosen:
     found = form.fullmatch(rest)
     if found is None:
         raise InputError(f"{kind}: names no source; give {_of_field(kind).example}")
-    return _of_form(kind, found)
+    # Two programs may compute one file in the same run.
+    return _of_form(kind, found, name=f"{Path(found['path']).name} ({kind})")
 
 
 def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
@@ -175,7 +176,8 @@ def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
     given = _settings(groups.get("tail") or "", found.string)
     if not kind and groups["ending"].lower() == ".toml":
         if groups.get("weights"):
-            given["weights"] = groups["weights"]
+            # The card's own paths start from its folder, the user's from the working folder.
+            given["weights"] = cards.located(groups["weights"])
         return Chosen(cards.read(Path(path), given), ensemble)
     if not kind:
         ending = groups["ending"].lower()

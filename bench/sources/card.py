@@ -300,6 +300,15 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Card:
     return of_fields(given | dict(overrides or {}), path.parent, str(path))
 
 
+TAGS = ("none", "built-in")
+"""Weights of a class that are no file: a fresh initialisation, and those that the class loads."""
+
+
+def located(weights: str) -> str:
+    """Weights as they are known from any folder: an absolute path, or one of `TAGS`."""
+    return weights if weights in TAGS else str(Path(weights).absolute())
+
+
 def value_of(text: str) -> Any:
     """A value of a short form: an integer, a number, a truth value, or a text.
 
