@@ -177,7 +177,7 @@ def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
     if not kind and groups["ending"].lower() == ".toml":
         if groups.get("weights"):
             # The card's own paths start from its folder, the user's from the working folder.
-            given["weights"] = cards.located(groups["weights"])
+            given["weights"] = cards.absolute(groups["weights"])
         return Chosen(cards.read(Path(path), given), ensemble)
     if not kind:
         ending = groups["ending"].lower()

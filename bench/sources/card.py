@@ -304,7 +304,7 @@ TAGS = ("none", "built-in")
 """Weights of a class that are no file: a fresh initialisation, and those that the class loads."""
 
 
-def located(weights: str) -> str:
+def absolute(weights: str) -> str:
     """Weights as they are known from any folder: an absolute path, or one of `TAGS`."""
     return weights if weights in TAGS else str(Path(weights).absolute())
 
