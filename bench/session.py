@@ -307,6 +307,11 @@ class Session:
         own, others = self._split(specs)
         requests = []
         for method, tag in map(sources.load, own):
+            if method.outputs is not None:
+                raise InputError(
+                    f"{method.name}: SR files do not tell what it costs to compute them; leave "
+                    "them out"
+                )
             for scale in _scales_of(method, scales):
                 needs_weights = method.varies and timed
                 if tag or needs_weights:
@@ -612,6 +617,8 @@ class Upscaler:
         sources.refuse_untrusted(spec, trusted=trust_code)
         sources.find_modules_beside(spec)
         self.method, tag = sources.load(spec)
+        if self.method.outputs is not None:
+            raise InputError(f"{self.method.name}: SR files enlarge no other image; give a method")
         self.label = self.method.name + (f"@{Path(tag).name}" if tag else "")
         self.scale = scale
         self.device = machine.device(device_name)

@@ -16,6 +16,7 @@ from bench.costs import Cost, Subject
 from bench.graph.counting import PRODUCTS
 from bench.graph.growth import described, graph_at
 from bench.graph.trace import Graph, Operator, Value, trace_method
+from bench.network import program_of
 from zoo.errors import InputError
 
 TIMED = False
@@ -101,6 +102,9 @@ def measure(subject: Subject) -> dict[str, Cost]:
     forward pass at this scale uses for a 1280x720 output: `conv_parameters` the weights and biases
     of convolutions, `conv_weights` only the weights. A note says if a small image uses others. Both
     are left out if the forward pass cannot be traced.
+
+    Raises:
+        InputError: an external program computes the module, and shows none.
     """
     module = subject.module
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
@@ -108,11 +112,14 @@ def measure(subject: Subject) -> dict[str, Cost]:
     if subject.files:
         everything["file_size"] = Cost(sum(path.stat().st_size for path in subject.files) / 1e6)
     used = []
+    reason = ""
     for trace in (_of_small, _of_720p):
         try:
             used.append(convolutional(trace(subject), module))
-        except InputError:  # a network may refuse a size
-            continue
+        except InputError as error:  # a network may refuse a size
+            reason = str(error)
+    if not used and not sizes and program_of(module):
+        raise InputError(reason)
     if not used:
         return everything
     weights, biases = used[-1]

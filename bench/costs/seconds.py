@@ -15,7 +15,7 @@ from bench.files import fetch
 from bench.graph import growth
 from bench.graph.counting import products, total
 from bench.graph.trace import trace_method
-from bench.network import AUTOCAST, prepare, program_of
+from bench.network import AUTOCAST, prepare, program_of, timed_as
 from bench.result import SCALED
 from bench.timing.clock import deciles, once, timed
 from bench.timing.roofline import ceilings, least_seconds
@@ -86,8 +86,9 @@ def measure(subject: Subject) -> dict[str, Cost]:
     how = f"median of {runs}, spread is the interquartile range" if runs > 1 else "a single run"
     computed = f"{_output(subject, part)} output"
     program = program_of(subject.module)
-    by = [f"computed by {program}"] if program else []
-    note = "; ".join([computed, how, *by, *dict.fromkeys(run.fallbacks), *doubts])
+    by = f"computed by {program}" if program else ""
+    clauses = (computed, how, by, timed_as(subject.module), *dict.fromkeys(run.fallbacks), *doubts)
+    note = "; ".join(filter(None, clauses))
     doubt = "; ".join(doubts)
     # A run computes `batch` copies of the image.
     share = _pixel_ratio(subject, part) / asked.batch

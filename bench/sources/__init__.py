@@ -139,7 +139,7 @@ def chosen(spec: Spec) -> Chosen | None:
         return _of_form("", found)
     found = _FOLDER_FORM.fullmatch(spec)
     if found and found["path"] and _exists(found["path"], folder=True):
-        return _of_form("images", found, name=Path(found["path"]).name or "images")
+        return _of_form("images", found, name=_name_of_folder(found["path"]))
     return None
 
 
@@ -147,6 +147,30 @@ def _exists(name: str, *, folder: bool = False) -> bool:
     """Whether there is a file, or a folder, of this name at any scale."""
     paths = (Path(at_scale(name, scale)) for scale in _TRIED)
     return any(path.is_dir() if folder else path.exists() for path in paths)
+
+
+def images_in(folder: str, name: str | None = None) -> Card:
+    """The card of SR files in a folder, in whose name `{scale}` may stand for the scale.
+
+    Args:
+        folder: path of the folder.
+        name: the method's name; None for the folder's.
+
+    Raises:
+        InputError: the name is no plain text.
+    """
+    return _short("images", folder, name if name is not None else _name_of_folder(folder), {})
+
+
+def _name_of_folder(path: str) -> str:
+    """The name of a folder of SR files: its last part that says more than the scale.
+
+    >>> _name_of_folder("out/espcn/x{scale}"), _name_of_folder("out_x{scale}"), _name_of_folder(".")
+    ('espcn', 'out', 'images')
+    """
+    scaled = rf"[xX_-]*(?:{re.escape(SCALE)}|[2-9])$"
+    named = (re.sub(scaled, "", part) for part in reversed(Path(path).parts))
+    return next((name for name in named if name.strip("./")), "images")
 
 
 def _prefixed(kind: str, rest: str) -> Chosen:

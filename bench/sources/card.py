@@ -325,8 +325,11 @@ def value_of(text: str) -> Any:
     return text
 
 
+_SCRIPTS = (".py", ".sh", ".m", ".jl", ".lua", ".js")
+
+
 def program_of(command: str) -> str:
-    """Name of the program that a command runs.
+    """Name of the program that a command runs, or of the script that it gives to an interpreter.
 
     Raises:
         InputError: the quotes do not match, or there is no program.
@@ -337,4 +340,5 @@ def program_of(command: str) -> str:
         raise InputError(f"command {command!r}: {error}; close the quotes") from error
     if not words:
         raise InputError("the command is empty; give cmd:tool -i {lr} -o {sr} -s {scale}")
-    return Path(words[0]).name
+    scripts = (word for word in words[1:] if Path(word).suffix in _SCRIPTS)
+    return Path(next(scripts, words[0])).name
