@@ -81,6 +81,7 @@ class Unit:
             "inference": self.inference.label,
             "device": self.device.type,
             "settings": dict(self.method.settings),
+            "card": self.method.card,
             "weights' bytes": self.weights.sha256
             + (f"#{self.weights.key}" * bool(self.weights.key)),
             "images": self.dataset.sha256 if self.dataset else "",

@@ -72,8 +72,6 @@ def method(card: Card) -> Method:
     return replace(
         card.method(white=255),
         build=partial(_build, card, words),
-        # The card says what is given to the program, so numbers are known by all of it.
-        settings={"card": card.described},
         files=tuple(_files(card, words)),
         source=Path(__file__),
     )
