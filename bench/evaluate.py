@@ -267,6 +267,13 @@ def hr_and_lr(
     return hr, degrade(hr, scale, protocol, eight_bit=protocol.round_lr)
 
 
+def size_of_sr(hr: Tensor, lr: Tensor, scale: int, method: Method) -> tuple[int, int]:
+    """Height and width of SR, in pixels, for HR and LR as `hr_and_lr` gives them."""
+    if method.takes == "LR":  # without modcrop, a network's output is smaller than HR
+        return lr.shape[-2] * scale, lr.shape[-1] * scale
+    return hr.shape[-2], hr.shape[-1]
+
+
 def compare_images(
     sr: Tensor, hr: Tensor, scale: int, protocol: Protocol, metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
@@ -353,9 +360,7 @@ def evaluate(
         InputError: the image is too small, or the method gave no usable image.
     """
     hr, lr = hr_and_lr(pixels, scale, protocol, method.channels, device)
-    size = (hr.shape[-2], hr.shape[-1])
-    if method.takes == "LR":  # without modcrop, a network's output is smaller than HR
-        size = (lr.shape[-2] * scale, lr.shape[-1] * scale)
+    size = size_of_sr(hr, lr, scale, method)
     sr = super_resolve(lr, size, method, module, protocol)
     return compare_images(sr, hr, scale, protocol, metrics)
 
@@ -395,6 +400,36 @@ def score(
             "gray to RGB: give both gray or both RGB"
         )
     return compare_images(sr, hr, scale, protocol, metrics)
+
+
+def same_channels(image: Tensor, hr: Tensor, role: str, protocol: Protocol) -> tuple[Tensor, str]:
+    """An image from a file with as many channels as HR, and what was done for it ('' if nothing).
+
+    RGB with three equal channels is the same picture as gray, and is taken as HR has it. If the
+    protocol converts gray to RGB, an RGB image fits a grayscale HR file whatever its channels.
+
+    Args:
+        image: SR or LR, (1 or 3, h, w), in [0, 255].
+        hr: the HR image as in its file, (1 or 3, H, W), in [0, 255].
+        role: `SR` or `LR`, for messages.
+        protocol: the rules.
+
+    Raises:
+        InputError: one is gray and the other is not.
+    """
+    if image.shape[0] == hr.shape[0] or (hr.shape[0] == 1 and protocol.convert_gray):
+        return image, ""
+    rgb = image if image.shape[0] == 3 else hr
+    if bool((rgb == rgb[:1]).all()):
+        if image.shape[0] == 3:
+            return image[:1], f"{role} is RGB with equal channels and HR gray: one channel taken"
+        return image.expand(3, -1, -1), f"{role} is gray and HR RGB with equal channels: repeated"
+    if image.shape[0] == 1:
+        raise InputError(f"{role} is gray, and HR is RGB; give {role} as an RGB file")
+    raise InputError(
+        f"{role} is RGB with channels that differ, and HR is gray, whose gray is the luma under "
+        f"{protocol.name}; give {role} as a grayscale file"
+    )
 
 
 def pooled(values: list[float], quantity: str, protocol: Protocol) -> float:

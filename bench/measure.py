@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,16 @@ from torch import nn
 
 from bench import costs, images, machine, metrics
 from bench.datasets import Dataset, ImageFile
-from bench.evaluate import evaluate, least_memory, pooled
+from bench.evaluate import (
+    evaluate,
+    hr_and_lr,
+    least_memory,
+    pooled,
+    same_channels,
+    score,
+    size_of_sr,
+    super_resolve,
+)
 from bench.files import weights
 from bench.hints.output import hint
 from bench.inference import switches
@@ -63,6 +73,8 @@ def measure(
             module = weights.build(unit.method, unit.weights, unit.scale, unit.device)
             for remark in remarks_of(module):
                 progress.tell(f"{unit.method.name} x{unit.scale}: {remark}")
+            for remark in unit.sr.remarks if unit.sr is not None else ():
+                progress.tell(f"{unit.method.name} x{unit.scale}: {remark}")
             if unit.dataset is None:
                 return _cost(unit, module, progress)
             return _accuracy(unit, unit.dataset, module, progress, settings)
@@ -98,9 +110,13 @@ def _accuracy(
         # Some settings are each thread's own, so the process's watch does not see them.
         before = settings() if settings is not None else {}
         try:
-            found = evaluate(
-                pixels, unit.scale, unit.protocol, unit.method, module, computed, unit.device
-            )
+            if unit.sr is not None:
+                found, said = _scored(unit, unit.sr[image.name], pixels, computed)
+                module.fallbacks += said
+            else:
+                found = evaluate(
+                    pixels, unit.scale, unit.protocol, unit.method, module, computed, unit.device
+                )
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
         except Exception as error:
@@ -123,6 +139,7 @@ def _accuracy(
         remarks[image.name], module.fallbacks = module.fallbacks, []
         return found
 
+    _run_ahead(unit, dataset, module)
     workers = _fitting(unit, dataset.images, _workers(unit, len(dataset.images)))
     factor = unit.method.factor(unit.scale)
     run = prepare(module, unit.inference, factor, unit.device, max(workers, 1))
@@ -130,13 +147,20 @@ def _accuracy(
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}
     psnr = {name: each[unit.protocol.psnr] for name, each in values.items()}
     try:
-        mistake = hint(
-            ((one.name, decoded(one.path, one.sha256), psnr[one.name]) for one in dataset.images),
-            unit.scale,
-            unit.protocol,
-            unit.method,
-            run,
-            unit.device,
+        mistake = (
+            ""
+            if unit.sr is not None
+            else hint(
+                (
+                    (one.name, decoded(one.path, one.sha256), psnr[one.name])
+                    for one in dataset.images
+                ),
+                unit.scale,
+                unit.protocol,
+                unit.method,
+                run,
+                unit.device,
+            )
         )
     except Exception as error:
         if not out_of_memory(error):
@@ -144,6 +168,8 @@ def _accuracy(
         # The numbers are known already, and a hint is only advice.
         mistake = "not looked for mistakes in the output: memory ran out"
     of_weights = [unit.weights.card.remark if unit.weights.card else "", *remarks_of(module)]
+    if unit.sr is not None:
+        of_weights += [*unit.sr.remarks, *_by_remark(remarks)]
     ordered = sorted(values, key=_by_numbers)
     results = []
     for name, metric in used.items():
@@ -175,6 +201,65 @@ def _accuracy(
                 )
             )
     return results
+
+
+def _run_ahead(unit: Unit, dataset: Dataset, module: nn.Module) -> None:
+    """Give all LR images to a part of a module that computes a folder of them at once.
+
+    Such a part has `gather(name)`, a context in which it keeps images, and `run_gathered()`.
+
+    Raises:
+        InputError: an image cannot be used, or the program fails.
+    """
+    part: Any = next((part for part in module.modules() if hasattr(part, "run_gathered")), None)
+    if part is None:
+        return
+    for image in dataset.images:
+        pixels = decoded(image.path, image.sha256)
+        try:
+            hr, lr = hr_and_lr(pixels, unit.scale, unit.protocol, unit.method.channels, unit.device)
+            size = size_of_sr(hr, lr, unit.scale, unit.method)
+            with part.gather(image.name):
+                super_resolve(lr, size, unit.method, module, unit.protocol)
+        except InputError as error:
+            raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
+    part.run_gathered()
+
+
+def _scored(
+    unit: Unit,
+    file: ImageFile,
+    pixels: NDArray[np.uint8],
+    used: Mapping[str, metrics.Metric],
+) -> tuple[dict[str, float], list[str]]:
+    """The metrics of an SR file, by name of the quantity, and what is to be said of the file.
+
+    Args:
+        unit: says the scale, the protocol and the device.
+        file: the SR file.
+        pixels: the HR image, (H, W) or (H, W, 3), uint8.
+        used: the metrics, by name.
+
+    Raises:
+        InputError: the file is no image, or has another size or other channels than HR.
+    """
+    hr = images.to_tensor(pixels, unit.device)
+    sr = images.to_tensor(decoded(file.path, file.sha256), unit.device)
+    try:
+        sr, said = same_channels(sr, hr, "SR", unit.protocol)
+        found = score(sr, hr, unit.scale, unit.protocol, used)
+    except InputError as error:
+        raise InputError(f"{file.path}: {error}") from error
+    return found, [said] if said else []
+
+
+def _by_remark(remarks: Mapping[str, Sequence[str]]) -> list[str]:
+    """Each remark on images once, with the names of its images."""
+    names: dict[str, list[str]] = {}
+    for image in sorted(remarks, key=_by_numbers):
+        for remark in remarks[image]:
+            names.setdefault(remark, []).append(image)
+    return [f"{listed(found)}: {remark}" for remark, found in names.items()]
 
 
 def _by_numbers(name: str) -> list[tuple[int, int, str]]:
@@ -288,6 +373,7 @@ def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
     """
     name = unit.names[0]
     cost = costs.load(name)
+    method, path = unit.method, unit.weights.path
     subject = costs.Subject(
         method=unit.method,
         module=module,
@@ -296,6 +382,7 @@ def _cost(unit: Unit, module: nn.Module, progress: Progress) -> list[Result]:
         device=unit.device,
         timing=unit.timing,
         inference=unit.inference,
+        files=(path, *method.read_from(unit.scale)) if method.opener is not None and path else (),
     )
     try:
         found = cost.measure(subject)

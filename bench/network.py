@@ -47,6 +47,12 @@ def program_of(module: nn.Module) -> str:
     return next((program for program in found if isinstance(program, str) and program), "")
 
 
+def timed_as(module: nn.Module) -> str:
+    """What the time of a module includes beside its computation; '' for a network."""
+    found = (getattr(part, "timed_as", "") for part in module.modules())
+    return next((words for words in found if isinstance(words, str) and words), "")
+
+
 def remarks_of(module: nn.Module) -> list[str]:
     """What a module says of its file: what was chosen, stripped or padded. Each is a clause."""
     found = (getattr(part, "remarks", ()) for part in module.modules())

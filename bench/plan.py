@@ -14,6 +14,7 @@ import torch
 
 from bench import costs, machine, metrics
 from bench.datasets import Dataset
+from bench.datasets.matching import Paired, paired
 from bench.files import weights
 from bench.files.identity import EXEMPT, NO_COST, NO_METRIC, code_of, files_of
 from bench.files.weights import ResolvedWeights, resolve
@@ -37,6 +38,8 @@ class Unit:
     device: torch.device
     dataset: Dataset | None = None
     """None for a cost."""
+    sr: Paired | None = None
+    """SR files of another program, for a method with `outputs`."""
     names: tuple[str, ...]
     """Names of the metrics, or of the single cost."""
     timing: Timing = DEFAULT_TIMING
@@ -78,7 +81,8 @@ class Unit:
             "inference": self.inference.label,
             "device": self.device.type,
             "settings": dict(self.method.settings),
-            "weights' bytes": self.weights.sha256,
+            "weights' bytes": self.weights.sha256
+            + (f"#{self.weights.key}" * bool(self.weights.key)),
             "images": self.dataset.sha256 if self.dataset else "",
             "rules": self.protocol.sha256,
             "code": code_of(_MEASURE, *own, *files_of(self.method), exempt=exempt),
@@ -86,6 +90,8 @@ class Unit:
             "files": reads.hashes(self.method.read_from(self.scale)),
             "libraries": machine.libraries(self.device, self.method.libraries),
         }
+        if self.sr is not None:
+            facts["SR files"] = self.sr.hashes
         if self.is_timed:  # other numbers depend on the kind of device, but not on the machine
             facts["machine"] = [machine.device_name(self.device), torch.get_num_threads()]
             facts["timing"] = [self.timing.repetitions, self.timing.budget]
@@ -97,7 +103,7 @@ class Unit:
         return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
 
     def read_again(self) -> Unit:
-        """The same unit with the hashes that its images and weights have now.
+        """The same unit with the hashes that its images, SR files and weights have now.
 
         Raises:
             InputError: a file cannot be read.
@@ -106,7 +112,8 @@ class Unit:
         if dataset is not None:
             images = (replace(each, sha256=sha256_of(each.path)) for each in dataset.images)
             dataset = replace(dataset, images=tuple(images))
-        return replace(self, dataset=dataset, weights=self.weights.read_again())
+        sr = self.sr.read_again() if self.sr is not None else None
+        return replace(self, dataset=dataset, sr=sr, weights=self.weights.read_again())
 
 
 PLACE = ("method", "weights", "scale", "dataset", "names", "protocol", "inference", "device")
@@ -171,7 +178,8 @@ def accuracy_units(
         inference: how networks run.
 
     Raises:
-        InputError: a method does not have the scale or the weights of a request.
+        InputError: a method does not have the scale or the weights of a request, or an image has
+            no SR file or more than one.
     """
     units: dict[str, Unit] = {}
     for request in requests:
@@ -183,6 +191,7 @@ def accuracy_units(
             protocol=request.protocol,
             device=device,
             dataset=request.dataset,
+            sr=_sr_files(request),
             names=tuple(names),
             inference=inference if resolved.sha256 else DEFAULT,
         )
@@ -192,6 +201,21 @@ def accuracy_units(
     return sorted(
         units.values(), key=lambda unit: asked.index(unit.dataset.name) if unit.dataset else -1
     )
+
+
+def _sr_files(request: AccuracyRequest) -> Paired | None:
+    """The SR files of a method that another program has computed; None for all others.
+
+    Raises:
+        InputError: an image has no SR file or more than one, or the method is a self-ensemble.
+    """
+    method, dataset = request.method, request.dataset
+    if method.outputs is None:
+        return None
+    if method.wrap is not None:
+        raise InputError(f"{method.name}: SR files have no self-ensemble; leave out the +")
+    names = [image.name for image in dataset.images]
+    return paired(method.outputs(request.scale), names, request.scale, "SR", dataset.name)
 
 
 def refuse_namesakes(units: Iterable[Unit]) -> None:

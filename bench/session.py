@@ -307,10 +307,17 @@ class Session:
         own, others = self._split(specs)
         requests = []
         for method, tag in map(sources.load, own):
+            if method.outputs is not None:
+                raise InputError(
+                    f"{method.name}: SR files do not tell what it costs to compute them; leave "
+                    "them out"
+                )
             for scale in _scales_of(method, scales):
                 needs_weights = method.varies and timed
-                fallback = "" if needs_weights else weights.NONE
-                resolved = weights.resolve(method, tag or fallback, scale)
+                if tag or needs_weights:
+                    resolved = weights.resolve(method, tag, scale)
+                else:
+                    resolved = weights.of_costs(method, scale)
                 if needs_weights:
                     weights.download(method, resolved, self.progress)
                 requests.append(
@@ -610,6 +617,8 @@ class Upscaler:
         sources.refuse_untrusted(spec, trusted=trust_code)
         sources.find_modules_beside(spec)
         self.method, tag = sources.load(spec)
+        if self.method.outputs is not None:
+            raise InputError(f"{self.method.name}: SR files enlarge no other image; give a method")
         self.label = self.method.name + (f"@{Path(tag).name}" if tag else "")
         self.scale = scale
         self.device = machine.device(device_name)

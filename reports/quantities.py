@@ -44,6 +44,7 @@ COSTS = {
     "parameters": Wording("parameters", decimals=0),
     "conv_parameters": Wording("parameters of convolutions in use", decimals=0),
     "conv_weights": Wording("their weights, without biases", decimals=0),
+    "file_size": Wording("size of the file"),
     "receptive_field": Wording("receptive field", decimals=0),
     "peak_memory": Wording("peak memory, 1280\N{MULTIPLICATION SIGN}720"),
     "seconds": Wording("seconds", figures=3),

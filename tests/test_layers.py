@@ -65,6 +65,7 @@ ONLY = {
         "bench.protocol",
         "bench.published",
         "bench.session",
+        "bench.sources",
         "bench.store",
         "bench.timing",
         "reports",

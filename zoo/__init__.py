@@ -155,6 +155,16 @@ def require(spec: str) -> None:
         raise unknown("method", base, known)
 
 
+def file_of(spec: str) -> Path | None:
+    """The Python file that a spec begins with; None if it begins with a method's name.
+
+    Raises:
+        InputError: settings that are not KEY=VALUE.
+    """
+    base = _base(split(spec)[0], names())
+    return Path(f"{base.partition('.py')[0]}.py") if _is_file(base) else None
+
+
 def is_known(spec: str) -> bool:
     """Whether a spec begins with a method's name, or with the path of a Python file.
 

@@ -34,6 +34,17 @@ def at_scale(name: str, scale: int) -> str:
     return name.replace(SCALE, str(scale))
 
 
+def located(name: str) -> tuple[Path, str]:
+    """(file, key) of `FILE` or `FILE#KEY`; the key is '' if the whole name is a file's.
+
+    The key chooses a state dict inside the file, `params_ema` or `model.state_dict` for example.
+    """
+    path, hash_, key = name.rpartition("#")
+    if hash_ and not Path(name).is_file():
+        return Path(path), key
+    return Path(name), ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """A published file of weights: address, SHA-256, licence and citation."""

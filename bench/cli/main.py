@@ -16,7 +16,7 @@ from typing import NoReturn
 
 import click
 
-from bench.cli import catalogue, measure, stored, train, upscale
+from bench.cli import catalogue, measure, sets, stored, train, upscale
 from bench.cli.terminal import say
 from bench.progress import tell_warnings
 from zoo.errors import MORE_MEMORY, InputError, one_line
@@ -126,6 +126,8 @@ def command() -> None:
 
 for each in (
     measure.run,
+    measure.score,
+    sets.lr,
     measure.reproduce,
     measure.cost,
     stored.report,

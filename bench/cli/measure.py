@@ -47,15 +47,7 @@ DEMO_DATASETS = ("demo",)
 )
 @options.scale
 @options.protocol
-@click.option(
-    "--metric",
-    "metric_names",
-    multiple=True,
-    type=options.METRIC,
-    metavar="NAME",
-    help="Only this metric; may be repeated.  "
-    "[default: all metrics except alex and detail, which must be named]",
-)
+@options.metric
 @click.option(
     "--time/--no-time",
     "timed",
@@ -94,6 +86,60 @@ def run(
             metric_names,
             timed=not methods if timed is None else timed,
         )
+    _tell_computed(outcome)
+    places = outcome.write(session.out)
+    tables.print_averages(outcome.results)
+    tables.print_places(places)
+    _tell_elsewhere(outcome, session.out)
+    return _tell_failures(outcome)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR")
+@click.option(
+    "-d",
+    "--dataset",
+    "sets",
+    multiple=True,
+    required=True,
+    type=options.DATASET,
+    metavar="DATASET|DIR",
+    help="The HR images: a set's name, or a folder; may be repeated.",
+)
+@options.scale
+@options.protocol
+@options.metric
+@click.option("--name", help="The method's name in tables.  [default: the folder's name]")
+@options.threads
+@options.out
+def score(
+    folder: str,
+    sets: tuple[str, ...],
+    scales: tuple[int, ...],
+    protocol_name: str,
+    metric_names: tuple[str, ...],
+    name: str | None,
+    threads: int | None,
+    out: Path,
+) -> int:
+    """Measure SR files that another program has made.
+
+    \b
+    sisrbench score out/x4 -d set5 -s 4 --protocol rcan2018 --name Ours
+    sisrbench score out/x{scale} -d set5 -d set14 --protocol rcan2018
+
+    Each image needs one file, called as the image, or NAME_SR, NAMEx4, NAME_x4, NAME_x4_METHOD,
+    NAME_SRF_4_METHOD or NAME_METHOD. `sisrbench lr` writes the LR files to give to the program.
+    """  # noqa: D301
+    from bench import sources
+    from bench.cli import tables
+    from bench.session import Session
+
+    card = sources.images_in(folder, name)
+    sources.require(card)
+    session = Session(out=out, command=click.get_current_context().obj, threads=threads)
+    with session:
+        outcome = session.measure([card], sets, scales, protocol_name, metric_names)
     _tell_computed(outcome)
     places = outcome.write(session.out)
     tables.print_averages(outcome.results)

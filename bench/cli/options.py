@@ -115,6 +115,25 @@ protocol = click.option(
 )
 
 
+metric = click.option(
+    "--metric",
+    "metric_names",
+    multiple=True,
+    type=METRIC,
+    metavar="NAME",
+    help="Only this metric; may be repeated.  "
+    "[default: all metrics except alex and detail, which must be named]",
+)
+
+out = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_OUT,
+    show_default=True,
+    help="Folder that receives index.html, results.csv and the store.",
+)
+
+
 def inference(function: Callable[..., int]) -> Callable[..., int]:
     """Add the options of the setting; the command receives a single argument `inference`."""
 
@@ -221,13 +240,7 @@ def measuring(function: Callable[..., int]) -> Callable[..., int]:
 
     options = (
         device,
-        click.option(
-            "--out",
-            type=click.Path(file_okay=False, path_type=Path),
-            default=DEFAULT_OUT,
-            show_default=True,
-            help="Folder that receives index.html, results.csv and the store.",
-        ),
+        out,
         threads,
         click.option(
             "--repeat",

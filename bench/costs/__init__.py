@@ -46,6 +46,8 @@ class Subject:
     timing: Timing
     """How long a time is measured, for timed costs."""
     inference: Inference = DEFAULT
+    files: tuple[Path, ...] = ()
+    """Files that hold the network and its weights; empty if code of Python makes the network."""
 
     @property
     def lr_720p(self) -> tuple[int, int]:

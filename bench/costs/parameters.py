@@ -4,7 +4,8 @@
 - SRResNet's 1,545,219 are convolutions only, without batch normalisation and PReLU.
 - MemNet's 676,992 are weights without biases.
 
-Linear layers, dictionaries and tables of positions are in `parameters` only.
+Linear layers, dictionaries and tables of positions are in `parameters` only. `file_size` is the
+size of the files of a method that is a file, in units of a million bytes.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from bench.costs import Cost, Subject
 from bench.graph.counting import PRODUCTS
 from bench.graph.growth import described, graph_at
 from bench.graph.trace import Graph, Operator, Value, trace_method
+from bench.network import program_of
 from zoo.errors import InputError
 
 TIMED = False
-UNITS = {"parameters": "", "conv_parameters": "", "conv_weights": ""}
+UNITS = {"parameters": "", "conv_parameters": "", "conv_weights": "", "file_size": "MB"}
 _LAYERS = (
     nn.Conv1d,
     nn.Conv2d,
@@ -100,25 +102,32 @@ def measure(subject: Subject) -> dict[str, Cost]:
     forward pass at this scale uses for a 1280x720 output: `conv_parameters` the weights and biases
     of convolutions, `conv_weights` only the weights. A note says if a small image uses others. Both
     are left out if the forward pass cannot be traced.
+
+    Raises:
+        InputError: an external program computes the module, and shows none.
     """
     module = subject.module
     sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
-    everything = Cost(float(sum(sizes.values())))
+    everything = {"parameters": Cost(float(sum(sizes.values())))}
+    if subject.files:
+        everything["file_size"] = Cost(sum(path.stat().st_size for path in subject.files) / 1e6)
     used = []
+    reason = ""
     for trace in (_of_small, _of_720p):
         try:
             used.append(convolutional(trace(subject), module))
-        except InputError:  # a network may refuse a size
-            continue
+        except InputError as error:  # a network may refuse a size
+            reason = str(error)
+    if not used and not sizes and program_of(module):
+        raise InputError(reason)
     if not used:
-        return {"parameters": everything}
+        return everything
     weights, biases = used[-1]
     note = ""
     if used[0] != used[-1]:
         note = f"those used at {described(subject.lr_720p)}; depends on the size"
     total = sum(sizes[name] for name in weights)
-    return {
-        "parameters": everything,
+    return everything | {
         "conv_parameters": Cost(float(total + sum(sizes[name] for name in biases)), note=note),
         "conv_weights": Cost(float(total), note=note),
     }

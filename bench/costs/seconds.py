@@ -15,7 +15,7 @@ from bench.files import fetch
 from bench.graph import growth
 from bench.graph.counting import products, total
 from bench.graph.trace import trace_method
-from bench.network import AUTOCAST, prepare
+from bench.network import AUTOCAST, prepare, program_of, timed_as
 from bench.result import SCALED
 from bench.timing.clock import deciles, once, timed
 from bench.timing.roofline import ceilings, least_seconds
@@ -60,8 +60,8 @@ def measure(subject: Subject) -> dict[str, Cost]:
     - `processor_seconds` is the time of all threads of the process on the processor, on average.
     - `background_load` is the number of cores that other processes kept busy.
     - `roofline_fraction` is the least time of the network's operators divided by the median. The
-      machine's ceilings are measured in the same call. A method without weights has no such share;
-      a method that `varies` has none either.
+      machine's ceilings are measured in the same call. A method without weights has no such share.
+      A method that `varies` has none either, nor a file that another program computes.
     - `device_memory` is the most memory that the GPU's allocator held, in MiB.
 
     Raises:
@@ -85,7 +85,10 @@ def measure(subject: Subject) -> dict[str, Cost]:
     runs = len(times.wall)
     how = f"median of {runs}, spread is the interquartile range" if runs > 1 else "a single run"
     computed = f"{_output(subject, part)} output"
-    note = "; ".join([computed, how, *dict.fromkeys(run.fallbacks), *doubts])
+    program = program_of(subject.module)
+    by = f"computed by {program}" if program else ""
+    clauses = (computed, how, by, timed_as(subject.module), *dict.fromkeys(run.fallbacks), *doubts)
+    note = "; ".join(filter(None, clauses))
     doubt = "; ".join(doubts)
     # A run computes `batch` copies of the image.
     share = _pixel_ratio(subject, part) / asked.batch
@@ -173,8 +176,12 @@ def _scaled(subject: Subject, part: int) -> str:
 
 
 def _share(subject: Subject, part: int, median: float, doubts: list[str]) -> dict[str, Cost]:
-    """The share of the roofline; empty without weights, or if the network cannot be traced."""
-    if next(subject.module.parameters(), None) is None or subject.method.varies:
+    """The share of the roofline; empty without weights, or if the network cannot be traced.
+
+    It is empty too if another program computes the network, maybe in another precision.
+    """
+    module = subject.module
+    if next(module.parameters(), None) is None or subject.method.varies or program_of(module):
         return {}
     try:
         graph = trace_method(subject.method, subject.module, subject.scale, _lr_size(subject, part))

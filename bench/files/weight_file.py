@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from bench.files import matlab, packed
 from zoo.errors import InputError, listed, one_line, plain
-from zoo.method import Method
+from zoo.method import Method, located
 
 PICKLES = (".pt", ".pth", ".ckpt", ".tar", ".bin")
 """Endings of files that `torch.save` writes; `.pth.tar` is one of them."""
@@ -72,17 +72,6 @@ class Reading(NamedTuple):
     state: dict[str, Tensor]
     remarks: tuple[str, ...] = ()
     """Short clauses without "; ", for the note of every average."""
-
-
-def located(name: str) -> tuple[Path, str]:
-    """(file, key) of `FILE` or `FILE#KEY`; the key is '' if the whole name is a file's.
-
-    The key chooses a state dict inside the file, `params_ema` or `model.state_dict` for example.
-    """
-    path, hash_, key = name.rpartition("#")
-    if hash_ and not Path(name).is_file():
-        return Path(path), key
-    return Path(name), ""
 
 
 def is_named(name: str) -> bool:

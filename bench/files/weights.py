@@ -20,12 +20,12 @@ import zoo
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
 from bench.files.identity import is_own
-from bench.files.weight_file import load_strictly, located, matched, read_state_dict
+from bench.files.weight_file import load_strictly, matched, read_state_dict
 from bench.files.whole import sha256_of
 from bench.progress import Progress
 from bench.protocol import SEED
 from zoo.errors import InputError, one_line, spelled
-from zoo.method import SCALE, Method, Weights, at_scale
+from zoo.method import SCALE, Method, Weights, at_scale, located
 
 NONE = "none"
 """Tag of a fresh initialisation from a seed, as in `METHOD@none`."""
@@ -137,9 +137,8 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
         raise InputError(f"{tag}: safetensors opens only paths that are UTF-8; rename the file")
     # A method that is known by a name of the user's own needs no name for its weights.
     label = "" if is_default else spelled(located(tag)[0].name)
-    return ResolvedWeights(
-        label + (f"#{spelled(key)}" if key else ""), sha256_of(path), path=path, key=key
-    )
+    label += f"#{spelled(key)}" if label and key else ""
+    return ResolvedWeights(label, sha256_of(path), path=path, key=key)
 
 
 def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:

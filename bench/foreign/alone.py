@@ -6,6 +6,7 @@ it can do neither to other methods. Results travel through the store.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.result import Failure, WeightsName
-from bench.sources import Spec, label
+from bench.sources import Spec, label, program
 
 _CODE = """
 import os, sys
@@ -29,6 +30,7 @@ sys.stderr.flush()
 os._exit(0)  # without waiting for threads that a method has left behind
 """
 _REQUEST, _ANSWER = "request", "answer"
+_LAST_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,7 @@ def received(folder: str) -> Request:
 
 def answer(folder: str, given: Answer) -> None:
     """Leave the answer in the request's folder."""
+    program.leave_nothing()  # this process ends without Python's own last work
     place = Path(folder) / _ANSWER
     unfinished = place.with_suffix(".part")
     unfinished.write_bytes(pickle.dumps(given))
@@ -96,7 +99,17 @@ def _end_with_the_asking_process() -> None:
     # Not sys.stdin, whose lock would be held when Python ends.
     while os.read(0, 1):
         pass
+    program.leave_nothing()
     os._exit(1)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let a process end what it has started, then end it, at the latest after `_LAST_SECONDS`."""
+    if process.stdin is not None:
+        process.stdin.close()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_LAST_SECONDS)
+    process.kill()
 
 
 def _run(folder: Path) -> int:
@@ -107,7 +120,10 @@ def _run(folder: Path) -> int:
     # -P: no file of the working folder may shadow a module of Python or of a package.
     command = [sys.executable, "-P", "-c", _CODE, str(folder)]
     # The user's modules are found where this process finds them.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        program.USERS_PATH: os.environ.get("PYTHONPATH", ""),
+    }
     terminal = sys.stderr.isatty()  # then the bar of the process moves
     process = subprocess.Popen(
         command,
@@ -126,5 +142,5 @@ def _run(folder: Path) -> int:
                 sys.stderr.flush()
             return process.wait()
         except BaseException:  # nobody waits for its answer any more
-            process.kill()
+            _end(process)
             raise

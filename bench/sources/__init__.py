@@ -139,7 +139,7 @@ def chosen(spec: Spec) -> Chosen | None:
         return _of_form("", found)
     found = _FOLDER_FORM.fullmatch(spec)
     if found and found["path"] and _exists(found["path"], folder=True):
-        return _of_form("images", found, name=Path(found["path"]).name or "images")
+        return _of_form("images", found, name=_name_of_folder(found["path"]))
     return None
 
 
@@ -147,6 +147,30 @@ def _exists(name: str, *, folder: bool = False) -> bool:
     """Whether there is a file, or a folder, of this name at any scale."""
     paths = (Path(at_scale(name, scale)) for scale in _TRIED)
     return any(path.is_dir() if folder else path.exists() for path in paths)
+
+
+def images_in(folder: str, name: str | None = None) -> Card:
+    """The card of SR files in a folder, in whose name `{scale}` may stand for the scale.
+
+    Args:
+        folder: path of the folder.
+        name: the method's name; None for the folder's.
+
+    Raises:
+        InputError: the name is no plain text.
+    """
+    return _short("images", folder, name if name is not None else _name_of_folder(folder), {})
+
+
+def _name_of_folder(path: str) -> str:
+    """The name of a folder of SR files: its last part that says more than the scale.
+
+    >>> _name_of_folder("out/espcn/x{scale}"), _name_of_folder("out_x{scale}"), _name_of_folder(".")
+    ('espcn', 'out', 'images')
+    """
+    scaled = rf"[xX_-]*(?:{re.escape(SCALE)}|[2-9])$"
+    named = (re.sub(scaled, "", part) for part in reversed(Path(path).parts))
+    return next((name for name in named if name.strip("./")), "images")
 
 
 def _prefixed(kind: str, rest: str) -> Chosen:
@@ -159,7 +183,8 @@ def _prefixed(kind: str, rest: str) -> Chosen:
     found = form.fullmatch(rest)
     if found is None:
         raise InputError(f"{kind}: names no source; give {_of_field(kind).example}")
-    return _of_form(kind, found)
+    # Two programs may compute one file in the same run.
+    return _of_form(kind, found, name=f"{Path(found['path']).name} ({kind})")
 
 
 def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
@@ -175,7 +200,8 @@ def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
     given = _settings(groups.get("tail") or "", found.string)
     if not kind and groups["ending"].lower() == ".toml":
         if groups.get("weights"):
-            given["weights"] = groups["weights"]
+            # The card's own paths start from its folder, the user's from the working folder.
+            given["weights"] = cards.absolute(groups["weights"])
         return Chosen(cards.read(Path(path), given), ensemble)
     if not kind:
         ending = groups["ending"].lower()
@@ -232,7 +258,7 @@ def require(spec: Spec) -> None:
             raise InputError(f"no file {str(card.folder / file)!r}; give the path of a .py file")
     elif card.kind != "command":
         card.scales_found()
-        path = card.folder / card.source.partition("#")[0]
+        path = card.file
         if SCALE not in card.source and not path.exists():
             raise InputError(f"{card.label}: no {card.kind} {str(path)!r}; give a path that exists")
     card.scales_of_weights()
@@ -312,20 +338,28 @@ def refuse_untrusted(spec: Spec, *, trusted: bool) -> None:
 
 
 def find_modules_beside(spec: Spec) -> None:
-    """Let Python find the modules that stand beside the file of a card's class.
+    """Let Python find the modules that stand beside a Python file of the user's own.
 
     They come before installed packages, and after the standard library.
     """
-    found = chosen(spec)
-    if found is None or found.card.kind != "class":
-        return
-    from bench.sources.python_class import root_of  # imports torch
-
-    root = root_of(found.card)
+    root = _folder_of_modules(spec)
     if root is not None and str(root) not in sys.path:
         installed = sysconfig.get_path("purelib")
         place = sys.path.index(installed) if installed in sys.path else len(sys.path)
         sys.path.insert(place, str(root))
+
+
+def _folder_of_modules(spec: Spec) -> Path | None:
+    """The folder in which a Python file of the user's own finds its modules; None for no file."""
+    found = chosen(spec)
+    if found is None:
+        file = zoo.file_of(cast("str", spec))
+        return file.parent.resolve() if file is not None else None
+    if found.card.kind != "class":
+        return None
+    from bench.sources.python_class import root_of  # imports torch
+
+    return root_of(found.card)
 
 
 def load(spec: Spec) -> tuple[Method, str]:

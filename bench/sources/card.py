@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from zoo.errors import InputError, listed, plain, unknown
-from zoo.method import SCALE, Channels, Method, at_scale
+from zoo.method import SCALE, Channels, Method, at_scale, located
 
 KINDS = (
     "class",
@@ -129,6 +129,14 @@ class Card:
         """The file or folder of the source at a scale."""
         return self.folder / at_scale(self.source, scale)
 
+    def _file(self, name: str) -> Path:
+        return located(str(self.folder / name))[0]
+
+    @property
+    def file(self) -> Path:
+        """The file or folder of the source, without what chooses a part of it, `#KEY`."""
+        return self._file(self.source)
+
     def scales_found(self) -> tuple[int, ...]:
         """Scales for which the file or folder exists, if the source's name has `{scale}`; else ().
 
@@ -148,7 +156,7 @@ class Card:
     def _scales_of(self, name: str) -> tuple[int, ...]:
         if SCALE not in name:
             return ()
-        found = tuple(x for x in _TRIED if (self.folder / at_scale(name, x)).exists())
+        found = tuple(x for x in _TRIED if self._file(at_scale(name, x)).exists())
         if not found:
             raise InputError(
                 f"{self.label}: no {self.folder / name} for any scale from {min(_TRIED)} to "
@@ -292,6 +300,15 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Card:
     return of_fields(given | dict(overrides or {}), path.parent, str(path))
 
 
+TAGS = ("none", "built-in")
+"""Weights of a class that are no file: a fresh initialisation, and those that the class loads."""
+
+
+def absolute(weights: str) -> str:
+    """Weights as they are known from any folder: an absolute path, or one of `TAGS`."""
+    return weights if weights in TAGS else str(Path(weights).absolute())
+
+
 def value_of(text: str) -> Any:
     """A value of a short form: an integer, a number, a truth value, or a text.
 
@@ -308,8 +325,11 @@ def value_of(text: str) -> Any:
     return text
 
 
+_SCRIPTS = (".py", ".sh", ".m", ".jl", ".lua", ".js")
+
+
 def program_of(command: str) -> str:
-    """Name of the program that a command runs.
+    """Name of the program that a command runs, or of the script that it gives to an interpreter.
 
     Raises:
         InputError: the quotes do not match, or there is no program.
@@ -320,4 +340,5 @@ def program_of(command: str) -> str:
         raise InputError(f"command {command!r}: {error}; close the quotes") from error
     if not words:
         raise InputError("the command is empty; give cmd:tool -i {lr} -o {sr} -s {scale}")
-    return Path(words[0]).name
+    scripts = (word for word in words[1:] if Path(word).suffix in _SCRIPTS)
+    return Path(next(scripts, words[0])).name

@@ -23,8 +23,9 @@ from bench.files import packed, weight_file
 from bench.files.weights import alike
 from bench.sources.absent import standing_in
 from bench.sources.card import Card
+from bench.sources.probe import probe
 from zoo.errors import InputError, listed, one_line, plain
-from zoo.method import SCALE, Channels, Method
+from zoo.method import SCALE, Channels, Method, located
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor, SizeRequirements
@@ -50,7 +51,7 @@ def method(card: Card) -> Method:
             spandrel knows, or the card says something else than the file.
     """
     scales = card.scales_found()
-    path, key = weight_file.located(str(card.path((card.scales or scales or (0,))[0])))
+    path, key = located(str(card.path((card.scales or scales or (0,))[0])))
     found = _detected(path, key)
     channels = _CHANNELS[found.input_channels]
     if card.channels not in ("", channels):
@@ -60,6 +61,7 @@ def method(card: Card) -> Method:
         )
     if card.takes == "interpolated":
         raise InputError(f"{card.label}: {path.name} takes LR; leave takes out")
+    _refuse_misfit(found, path)
     made = card.method(channels, scales=scales or (found.scale,))
     return replace(
         made,
@@ -89,6 +91,28 @@ def _opened(path: Path, scale: int, key: str) -> nn.Module:
 
 def _detected(path: Path, key: str) -> ImageModelDescriptor[nn.Module]:
     return _of_tensors(_read(path, key).state, path)[0]
+
+
+def _refuse_misfit(found: ImageModelDescriptor[nn.Module], path: Path) -> None:
+    """Run a network on a small image, and refuse it if it does not do what spandrel says of it.
+
+    Raises:
+        InputError: it fails, enlarges by another scale, or its output depends on chance.
+    """
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        factor = probe(Detected(found, ()), str(path), _CHANNELS[found.input_channels]).factor
+        drew = not torch.equal(torch.get_rng_state(), before)
+    if factor != found.scale:
+        raise InputError(
+            f"{path} is {_description(found)} and enlarges by {factor}, where spandrel says "
+            f"{found.scale}; give -m FILE.py:Net@{path}"
+        )
+    if drew:
+        raise InputError(
+            f"{path} is {_description(found)}, which draws random numbers for each image; give a "
+            "network whose output is the same each time"
+        )
 
 
 class Detected(nn.Module):
@@ -177,6 +201,7 @@ def _of_tensors(
         found = _built(candidate.state, path)
         if found is not None:
             return found, candidate.remarks
+    state = weight_file.without_common(state).state
     names = [plain(name) for name in state]
     ours = list(dict.fromkeys(name for scale in _SCALES for name in alike(state, scale)))
     fit = f"it fits {listed(ours, 3)}, so give -m {ours[0]}@{path}" if ours else ""

@@ -62,6 +62,11 @@ _ON_SIZES: dict[str, Callable[..., Any]] = {
     "torch.sym_not": torch.sym_not,
 }
 """Functions of whole numbers that a graph may call to compute sizes."""
+_UNUSED = re.compile(
+    r"torch\.ops\.aten\.(_assert_tensor_metadata|sym_constrain_range(_for_size)?)\.default"
+)
+"""Operators that compute nothing: they check types, or tell a compiler of sizes."""
+_ASSERTION = "torch.ops.aten._assert_scalar.default"
 # The numbers by which torch's export schema names dtypes, layouts and memory formats
 # (torch/_export/serde/schema.py, version 8).
 _DTYPES = {
@@ -536,6 +541,8 @@ def _calls(path: Path, graph: Mapping[str, Any], result: str) -> tuple[_Call, ..
     """
     found, used = [], {result}
     for node in reversed(graph["nodes"]):
+        if _UNUSED.fullmatch(node["target"]):
+            continue
         function = _function(path, node["target"])
         given = [
             (item["name"], item.get("kind"), _argument(item["arg"])) for item in node["inputs"]
@@ -566,6 +573,8 @@ def _function(path: Path, target: str) -> Callable[..., Any]:
     """
     if target in _ON_SIZES:
         return _ON_SIZES[target]
+    if target == _ASSERTION:
+        return partial(_assert, path)
     found = _ATEN.fullmatch(target)
     if found is not None and found[1] not in _REFUSED:
         name = f"aten::{found[1]}" + ("" if found[2] == "default" else f".{found[2]}")
@@ -577,6 +586,16 @@ def _function(path: Path, target: str) -> Callable[..., Any]:
         f"{path} uses {target[:80]!r}, which is not computed here; export the network with aten's "
         "operators only"
     )
+
+
+def _assert(path: Path, holds: Any, said: str) -> None:
+    """Refuse an image for which a condition of the graph does not hold.
+
+    Raises:
+        InputError: the condition does not hold.
+    """
+    if not holds:
+        raise InputError(f"{path} does not take an image of this size: {said[:120]}")
 
 
 def _argument(given: Mapping[str, Any]) -> Any:

@@ -34,7 +34,7 @@ FIELD = "onnx"
 SUFFIXES = (".onnx",)
 EXTRA = "onnx"
 MODULES = ("onnx", "onnxruntime")
-EXAMPLE = "-m net.onnx"
+EXAMPLE = "net.onnx"
 
 _PROGRAM = f"ONNX Runtime {onnxruntime.__version__}"
 _PLANES: dict[int, Channels] = {1: "luma", 3: "RGB"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -134,8 +135,7 @@ class OpenVINO(External):
                 "one image in and one out"
             )
         form = _form(path, model, card)
-        stated = model.inputs[0].partial_shape
-        sides = stated if stated.rank.is_static and len(stated) == 4 else None
+        stated = _stated(model.inputs[0].partial_shape)
         model = _shaped(model, form, form.size or (-1, -1))
         with _explained(path):
             takes, gives = (
@@ -145,11 +145,9 @@ class OpenVINO(External):
             described = _described(ov, model)
         given, made = _levels(described)
         notes = []
-        if form.size is None and sides is not None:
-            lengths = [sides[axis] for axis in ((1, 2) if form.takes == "NHWC" else (2, 3))]
-            if all(length.is_static for length in lengths):
-                rows, columns = (length.get_length() for length in lengths)
-                notes.append(f"made for {columns}x{rows} px, reshaped to each image's size")
+        rows, columns = stated[1:3] if form.takes == "NHWC" else stated[2:]
+        if form.size is None and rows and columns:
+            notes.append(f"made for {columns}x{rows} px, reshaped to each image's size")
         if takes in (torch.float16, torch.bfloat16):
             notes.append(f"a file in {str(takes).removeprefix('torch.')}, computed in float32")
         super().__init__(
@@ -257,8 +255,59 @@ def _read(path: Path) -> tuple[Any, list[Path]]:
         if not weights.is_file():
             raise InputError(f"{path} has its weights in {weights}, which does not exist; add it")
         files.append(weights)
+    _refuse_another_kind(path)
     with _explained(path):
         return _core().read_model(path), files
+
+
+def _refuse_another_kind(path: Path) -> None:
+    """Refuse a file that is not what its ending says, or that is cut short.
+
+    OpenVINO refuses these too, but its parser of `.pb` writes many lines to the terminal first.
+
+    Raises:
+        InputError: the file is of another kind, or is cut short.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"no file {path}: {error.strerror}; give a path that exists") from error
+    kind = path.suffix.lower()
+    if kind == ".xml" and not re.search(rb"<net\s[^>]*version=", content[:4096]):
+        raise InputError(f"{path} is no network; give what openvino.save_model writes")
+    if kind == ".tflite" and content[4:8] != b"TFL3":
+        raise InputError(f"{path} is no file of TensorFlow Lite; give what its converter writes")
+    if kind == ".pb" and not _is_graph(content):
+        raise InputError(
+            f"{path} is no TensorFlow graph, or is cut short ({len(content):,} bytes); get it again"
+        )
+
+
+def _is_graph(content: bytes) -> bool:
+    """Whether bytes are a whole `GraphDef`: fields, numbers 1 to 6, each within the file."""
+    place = 0
+
+    def number() -> int:
+        nonlocal place
+        found = shift = 0
+        while True:
+            byte = content[place]
+            place += 1
+            found |= (byte & 127) << shift
+            shift += 7
+            if byte < 128 or shift > 63:
+                return found
+
+    try:
+        while place < len(content):
+            field, wire = divmod(number(), 8)
+            if field not in range(1, 7) or wire not in (0, 2):
+                return False
+            length = number()
+            place += length if wire == 2 else 0
+    except IndexError:
+        return False
+    return place == len(content) > 0
 
 
 def _shaped(model: Any, form: _Form, sides: tuple[int, int]) -> Any:
@@ -275,32 +324,29 @@ def _form(path: Path, model: Any, card: Card) -> _Form:
     Raises:
         InputError: there is no way, or more than one.
     """
-    found = list(_forms(model, card, _SIDES, None))
+    stated = _stated(model.inputs[0].partial_shape)
+    found = list(_forms(model, stated, card, _SIDES, None))
     if found and _is_free(model, found[0]):
         return _only(path, found)
-    shape = model.inputs[0].partial_shape
-    sizes = (
-        [shape[axis].get_length() if shape[axis].is_static else 0 for axis in range(4)]
-        if shape.rank.is_static and len(shape) == 4
-        else [0] * 4
-    )
-    for layout, planes, sides in (
-        ("NCHW", sizes[1], (sizes[2], sizes[3])),
-        ("NHWC", sizes[3], (sizes[1], sizes[2])),
-    ):
-        if planes in (1, 3) and all(sides):
-            found += [
-                form
-                for form in _forms(model, card, sides, sides)
-                if (form.takes, form.channels) == (layout, planes)
-            ]
-    found = [form for form in found if form.size is not None]
+    found = []
+    for layout, sides in (("NCHW", stated[2:]), ("NHWC", stated[1:3])):
+        if len(sides) == 2 and all(sides):
+            size = sides[0], sides[1]
+            found += [f for f in _forms(model, stated, card, size, size) if f.takes == layout]
     if not found:
         raise InputError(
-            f"{path} takes {shape} and gives {model.outputs[0].partial_shape}; expected an image "
-            "with 1 or 3 channels and its enlargement"
+            f"{path} takes {model.inputs[0].partial_shape} and gives "
+            f"{model.outputs[0].partial_shape}; expected an image with 1 or 3 channels and its "
+            "enlargement"
         )
     return _only(path, found)
+
+
+def _stated(shape: Any) -> list[int]:
+    """The lengths of a shape of OpenVINO; 0 for a length that is free."""
+    if shape.rank.is_dynamic:
+        return [0] * 4
+    return [each.get_length() if each.is_static else 0 for each in shape]
 
 
 def _only(path: Path, found: list[_Form]) -> _Form:
@@ -319,14 +365,26 @@ def _only(path: Path, found: list[_Form]) -> _Form:
 
 
 def _forms(
-    model: Any, card: Card, sides: tuple[int, int], size: tuple[int, int] | None
+    model: Any,
+    stated: list[int],
+    card: Card,
+    sides: tuple[int, int],
+    size: tuple[int, int] | None,
 ) -> Iterator[_Form]:
     """The ways to read a file under which an image of so many rows and columns is enlarged."""
+    if len(stated) != 4:
+        return
     rows, columns = sides
-    planes = {"luma": (1,), "RGB": (3,)}.get(card.channels, (3, 1))
-    for channels in planes:
+    of_layout = {"NCHW": stated[1], "NHWC": stated[3]}
+    # Where the file states the channels of one layout only, it is that layout.
+    telling = [layout for layout, planes in of_layout.items() if planes in (1, 3)]
+    for channels in {"luma": (1,), "RGB": (3,)}.get(card.channels, (3, 1)):
         for layout in get_args(Layout):
-            if card.layout not in ("", layout):
+            if (
+                card.layout not in ("", layout)
+                or of_layout[layout] not in (0, channels)
+                or (telling and layout not in telling)
+            ):
                 continue
             try:
                 made = _shaped(model, _Form(layout, layout, channels, 1, None), sides)

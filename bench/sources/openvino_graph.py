@@ -109,11 +109,15 @@ def describe(model: Any) -> Described:
     return Described(tuple(nodes), {name: weights[name] for name in weights if name in used})
 
 
+_SETTINGS = {"FakeQuantize", "Interpolate"}
+"""Operators whose constants say how they work, and are not learned."""
+
+
 def _constant(each: Any, number: int) -> tuple[Tensor, str]:
     """A constant's values, in any shape, and its name if it is a weight, else ''."""
     values = torch.from_numpy(np.array(each.data))
     users = {port.get_node().get_type_name() for port in each.output(0).get_target_inputs()}
-    is_small = (values.numel() == 1 and "PRelu" not in users) or users == {"FakeQuantize"}
+    is_small = (values.numel() == 1 and "PRelu" not in users) or users <= _SETTINGS
     whole = values.dtype in (torch.int64, torch.int32, torch.int16, torch.bool)
     if is_small or whole:
         return values, ""
@@ -319,12 +323,8 @@ def _transposed(
         )
     ]
     extra = list(attributes.get("output_padding") or [0] * len(full))
-    if attributes["auto_pad"] in ("same_upper", "same_lower") or shapes:
-        wanted = (
-            _numbers(shapes[0])
-            if shapes
-            else [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
-        )
+    if shapes:
+        wanted = _numbers(shapes[0])
         surplus = [most - side for most, side in zip(full, wanted, strict=True)]
         padding = [max(math.ceil(each / 2), 0) for each in surplus]
         extra = [2 * pad - each for pad, each in zip(padding, surplus, strict=True)]
@@ -557,7 +557,7 @@ def _strided_slice(
 def _gather(attributes: Mapping[str, Any], x: Tensor, chosen: Tensor, axis: Tensor) -> Tensor:
     (along,) = _numbers(axis)
     if not chosen.is_meta and chosen.ndim == 0:
-        return x.select(along, int(chosen))
+        return x.select(along, _numbers(chosen)[0])
     with _disable_current_modes():
         flat = chosen.reshape(-1).to(x.device)
         flat = flat if flat.is_meta else flat % x.shape[along]
@@ -670,7 +670,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Sigmoid": _unary(torch.sigmoid),
     "Tanh": _unary(torch.tanh),
     "Gelu": _unary(functional.gelu),
-    "Swish": _unary(functional.silu),
+    "Swish": lambda _, x, *_beta: functional.silu(x),
     "Elu": lambda attributes, x: functional.elu(x, attributes["alpha"]),
     "Exp": _unary(torch.exp),
     "Sqrt": _unary(torch.sqrt),
@@ -683,7 +683,7 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "FakeQuantize": _fake_quantize,
     "Convert": _converted,
     "ConvertLike": lambda _, x, like: x.to(like.dtype),
-    "SoftMax": lambda attributes, x: x.softmax(attributes["axis"]),
+    "Softmax": lambda attributes, x: x.softmax(attributes["axis"]),
     "ReduceMean": _reduced(torch.mean),
     "ReduceSum": _reduced(torch.sum),
     "ReduceMax": _reduced(torch.amax),

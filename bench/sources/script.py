@@ -8,6 +8,7 @@ gets an archive that was written here, of what was read.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import io
 import re
@@ -130,11 +131,12 @@ class Script(nn.Module):
         """
         program = self._program(x.device)
         try:
-            with _Named():  # type: ignore[no-untyped-call]
+            with _Named() if x.is_meta else contextlib.nullcontext():  # type: ignore[no-untyped-call]
                 out = program(x)
         except RuntimeError as error:
             # The reason stands at the end, after a traceback of TorchScript.
-            reason = " ".join(str(error).split("RuntimeError: ")[-1].split())[:160]
+            lines = str(error).partition("\n\nAt:")[0].rstrip().splitlines() or [""]
+            reason = lines[-1].replace("RuntimeError:", "").strip()[:160] or "it states no reason"
             if "out of memory" in reason or "DefaultCPUAllocator" in reason:
                 raise
             raise InputError(

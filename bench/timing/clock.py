@@ -7,6 +7,7 @@ unsteady says so.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -142,13 +143,13 @@ def _round(
 ) -> Times:
     """At least one timed run; further runs up to the repetitions end at the deadline."""
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    busy, own, began = _busy_seconds(), time.process_time(), time.perf_counter()
+    busy, own, began = _busy_seconds(), _own_seconds(), time.perf_counter()
     wall: list[float] = []
     while len(wall) < repetitions or time.perf_counter() - began < LEAST_SECONDS:
         wall.append(once(work, device))
         if time.perf_counter() + wall[-1] > deadline:
             break
-    elapsed, processor = time.perf_counter() - began, time.process_time() - own
+    elapsed, processor = time.perf_counter() - began, _own_seconds() - own
     background = None
     if busy is not None and elapsed >= LEAST_SECONDS:
         background = max((_busy_seconds() or 0.0) - busy - processor, 0.0) / elapsed
@@ -159,6 +160,12 @@ def _round(
         cores=psutil.cpu_count() or 1,
         threads=threads,
     )
+
+
+def _own_seconds() -> float:
+    """Processor time of this process, and of processes that it started and that have ended."""
+    spent = os.times()
+    return time.process_time() + spent.children_user + spent.children_system
 
 
 def _busy_seconds() -> float | None:

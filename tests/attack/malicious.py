@@ -23,6 +23,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 CANARY = "executed"
+_REST = ["-d", "photos", "-s", "2", "--out", "out"]
 
 
 class Payload:
@@ -61,7 +62,7 @@ def _weights(name: str, data: bytes) -> Callable[[Path, Path], list[str]]:
 def _use(place: Path, name: str, data: bytes) -> list[str]:
     (place / name).write_bytes(data)
     _photo(place)
-    return ["run", "-m", f"espcn@{name}", "-d", "photos", "-s", "2", "--out", "out"]
+    return ["run", "-m", f"espcn@{name}", *_REST]
 
 
 def _photo(place: Path, name: str = "a.png") -> Path:
@@ -72,6 +73,22 @@ def _photo(place: Path, name: str = "a.png") -> Path:
 
 def _state() -> dict[str, torch.Tensor]:
     return load_file(REPOSITORY / "zoo" / "weights" / "espcn-x2.safetensors")
+
+
+def _detect(place: Path, state: dict[str, object]) -> list[str]:
+    """Let spandrel find the network of a state dict."""
+    return [*_use(place, "w.pth", _saved(state, new=True))[:2], "w.pth", *_REST]
+
+
+def _compact() -> dict[str, object]:
+    """A state dict of the architecture Compact, x2, without layers between."""
+    return {
+        "body.0.weight": torch.ones(4, 3, 3, 3),
+        "body.0.bias": torch.ones(4),
+        "body.1.weight": torch.ones(4),
+        "body.2.weight": torch.ones(12, 4, 3, 3),
+        "body.2.bias": torch.ones(12),
+    }
 
 
 def _zip(entries: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
@@ -216,6 +233,19 @@ CASES: dict[str, Callable[[Path, Path], list[str]]] = {
     "torch legacy": _torch(False, lambda payload: {"a": payload}),
     "torch zip beside real weights": _torch(True, lambda payload: {**_state(), "z": payload}),
     "torch key": _torch(True, lambda payload: {("a", payload): 1}),
+    "checkpoint": lambda place, canary: _detect(place, {"a": Payload(canary)}),
+    "checkpoint of 10^12 layers": lambda place, canary: _detect(
+        place, {**_compact(), "body.999999999999.weight": torch.ones(1)}
+    ),
+    "checkpoint of 10^7 layers": lambda place, canary: _detect(
+        place, {**_compact(), "body.9999999.weight": torch.ones(1)}
+    ),
+    "checkpoint of 2^40 features": lambda place, canary: _detect(
+        place, {**_compact(), "body.0.weight": torch.ones(1).expand(1 << 40, 3, 3, 3)}
+    ),
+    "checkpoint of 2^14 features": lambda place, canary: _detect(
+        place, {**_compact(), "body.0.weight": torch.ones(1).expand(1 << 14, 3, 3, 3)}
+    ),
     "zip slip": lambda place, canary: _use(
         place, "w.pth",
         _zip({f"../{CANARY}": b"x", "../../escaped": b"x", "archive/data.pkl": b"\x80\x02}.",
