@@ -614,9 +614,7 @@ class Upscaler:
         *,
         trust_code: bool = False,
     ) -> None:
-        sources.refuse_untrusted(spec, trusted=trust_code)
-        sources.find_modules_beside(spec)
-        self.method, tag = sources.load(spec)
+        self.method, tag = sources.load_network(spec, trusted=trust_code)
         if self.method.outputs is not None:
             raise InputError(f"{self.method.name}: SR files enlarge no other image; give a method")
         self.label = self.method.name + (f"@{Path(tag).name}" if tag else "")

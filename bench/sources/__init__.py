@@ -392,3 +392,24 @@ def load(spec: Spec) -> tuple[Method, str]:
 
         method = self_ensemble(method)
     return method, ""
+
+
+def load_network(spec: Spec, *, trusted: bool) -> tuple[Method, str]:
+    """(method, weights) of a spec that is loaded into this process, to run or show its network.
+
+    Args:
+        spec: the method.
+        trusted: whether code of a public repository may run.
+
+    Raises:
+        InputError: as `load`, code that is not trusted, or SR files, which hold no network.
+    """
+    refuse_untrusted(spec, trusted=trusted)
+    find_modules_beside(spec)
+    method, tag = load(spec)
+    if method.outputs is not None:
+        raise InputError(
+            f"{method.name} is a folder of SR images and holds no network; measure it with `run` "
+            "or `score`"
+        )
+    return method, tag
