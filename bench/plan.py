@@ -81,11 +81,7 @@ class Unit:
             "inference": self.inference.label,
             "device": self.device.type,
             "settings": dict(self.method.settings),
-            "input": {
-                **{name: getattr(self.method, name) for name in _INPUT},
-                # A card's `multiple`, to which LR is padded.
-                **getattr(self.method.wrap, "keywords", {}),
-            },
+            "card": self.method.card,
             "weights' bytes": self.weights.sha256
             + (f"#{self.weights.key}" * bool(self.weights.key)),
             "images": self.dataset.sha256 if self.dataset else "",
@@ -123,8 +119,6 @@ class Unit:
 
 PLACE = ("method", "weights", "scale", "dataset", "names", "protocol", "inference", "device")
 """The facts by which people know a unit: two units that agree in these measure the same."""
-_INPUT = ("takes", "channels", "kernel", "range", "luma")
-"""Fields of a method that say what its module is given; a card may change them."""
 _MEASURE = Path(__file__).with_name("measure.py")
 """Everything that computes a number is imported from here, or is named beside it in `facts`."""
 

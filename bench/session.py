@@ -614,11 +614,7 @@ class Upscaler:
         *,
         trust_code: bool = False,
     ) -> None:
-        sources.refuse_untrusted(spec, trusted=trust_code)
-        sources.find_modules_beside(spec)
-        self.method, tag = sources.load(spec)
-        if self.method.outputs is not None:
-            raise InputError(f"{self.method.name}: SR files enlarge no other image; give a method")
+        self.method, tag = sources.load_network(spec, trusted=trust_code)
         self.label = self.method.name + (f"@{Path(tag).name}" if tag else "")
         self.scale = scale
         self.device = machine.device(device_name)

@@ -238,6 +238,8 @@ class Method:
     Nothing is built or costed then."""
     libraries: tuple[str, ...] = ()
     """Installed packages that compute the output, beside those that every number depends on."""
+    card: str = ""
+    """Fields of the user's card that can change a number; empty for a method without a card."""
     source: Path = field(default=Path(), compare=False)
     """The file that defines the method."""
     imported: str = field(default="", compare=False)

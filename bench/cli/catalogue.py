@@ -36,9 +36,7 @@ def show(spec: str, scale: int | None, trust_code: bool) -> int:
     from bench.cli import card
     from bench.files import weights
 
-    sources.refuse_untrusted(spec, trusted=trust_code)
-    sources.find_modules_beside(spec)
-    method, tag = sources.load(spec)
+    method, tag = sources.load_network(spec, trusted=trust_code)
     scale = scale or min(method.scales or (2,))
     if tag:
         weights.resolve(method, tag, scale)

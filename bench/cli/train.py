@@ -165,7 +165,7 @@ def train(
     import torch
 
     import zoo
-    from bench import datasets, machine, network
+    from bench import datasets, machine, network, sources
     from bench import protocol as protocols
     from bench.files import weights
     from bench.progress import Progress
@@ -173,6 +173,11 @@ def train(
     from bench.training import session as training_session
     from zoo.recipe import Descent
 
+    if sources.chosen(spec) is not None:
+        raise InputError(
+            f"{spec} has no recipe; train a method by its name, or a Python file that describes a "
+            "method and its recipes (CONTRIBUTING.md)"
+        )
     method, tag = zoo.load(spec)
     if tag:  # METHOD@WEIGHTS would leave open whether to start from these weights
         raise InputError(f"{spec} names weights already; leave out @{tag}, or give --from")

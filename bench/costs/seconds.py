@@ -85,9 +85,10 @@ def measure(subject: Subject) -> dict[str, Cost]:
     runs = len(times.wall)
     how = f"median of {runs}, spread is the interquartile range" if runs > 1 else "a single run"
     computed = f"{_output(subject, part)} output"
-    program, included = program_of(subject.module), timed_as(subject.module)
-    by = list(filter(None, (program and f"computed by {program}", included)))
-    note = "; ".join([computed, how, *by, *dict.fromkeys(run.fallbacks), *doubts])
+    program = program_of(subject.module)
+    by = f"computed by {program}" if program else ""
+    clauses = (computed, how, by, timed_as(subject.module), *dict.fromkeys(run.fallbacks), *doubts)
+    note = "; ".join(filter(None, clauses))
     doubt = "; ".join(doubts)
     # A run computes `batch` copies of the image.
     share = _pixel_ratio(subject, part) / asked.batch

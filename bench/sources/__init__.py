@@ -183,7 +183,8 @@ def _prefixed(kind: str, rest: str) -> Chosen:
     found = form.fullmatch(rest)
     if found is None:
         raise InputError(f"{kind}: names no source; give {_of_field(kind).example}")
-    return _of_form(kind, found)
+    # Two programs may compute one file in the same run.
+    return _of_form(kind, found, name=f"{Path(found['path']).name} ({kind})")
 
 
 def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
@@ -199,7 +200,8 @@ def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
     given = _settings(groups.get("tail") or "", found.string)
     if not kind and groups["ending"].lower() == ".toml":
         if groups.get("weights"):
-            given["weights"] = groups["weights"]
+            # The card's own paths start from its folder, the user's from the working folder.
+            given["weights"] = cards.absolute(groups["weights"])
         return Chosen(cards.read(Path(path), given), ensemble)
     if not kind:
         ending = groups["ending"].lower()
@@ -390,3 +392,24 @@ def load(spec: Spec) -> tuple[Method, str]:
 
         method = self_ensemble(method)
     return method, ""
+
+
+def load_network(spec: Spec, *, trusted: bool) -> tuple[Method, str]:
+    """(method, weights) of a spec that is loaded into this process, to run or show its network.
+
+    Args:
+        spec: the method.
+        trusted: whether code of a public repository may run.
+
+    Raises:
+        InputError: as `load`, code that is not trusted, or SR files, which hold no network.
+    """
+    refuse_untrusted(spec, trusted=trusted)
+    find_modules_beside(spec)
+    method, tag = load(spec)
+    if method.outputs is not None:
+        raise InputError(
+            f"{method.name} is a folder of SR images and holds no network; measure it with `run` "
+            "or `score`"
+        )
+    return method, tag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
@@ -35,6 +36,13 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "luma": ("", "studio", "full"),
     "layout": ("", "NCHW", "NHWC"),
 }
+
+
+_NO_NUMBER = (
+    *("name", "source", "weights", "code", "files", "folder"),
+    *("scales", "timeout", "licence", "citation"),
+)
+"""Fields that change no number, or that are known by hashes."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -188,8 +196,19 @@ class Card:
             luma=self.luma or "studio",
             scales=self.scales or scales,
             build=_refuse_to_build,
+            card=self.identity,
             wrap=partial(Padded, multiple=self.multiple) if self.multiple > 1 else None,
         )
+
+    @property
+    def identity(self) -> str:
+        """What can change a number, as JSON; files are known by their hashes instead."""
+        known = {each.name: getattr(self, each.name) for each in fields(self)}
+        for name in _NO_NUMBER:
+            del known[name]
+        if self.kind == "command":
+            known["command"] = self.source
+        return json.dumps(known, sort_keys=True, default=repr)
 
     def __repr__(self) -> str:
         """The call of `sisrbench.card` that makes the card."""
@@ -298,6 +317,15 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Card:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is no TOML: {error}; fix the file") from error
     return of_fields(given | dict(overrides or {}), path.parent, str(path))
+
+
+TAGS = ("none", "built-in")
+"""Weights of a class that are no file: a fresh initialisation, and those that the class loads."""
+
+
+def absolute(weights: str) -> str:
+    """Weights as they are known from any folder: an absolute path, or one of `TAGS`."""
+    return weights if weights in TAGS else str(Path(weights).absolute())
 
 
 def value_of(text: str) -> Any:

@@ -72,13 +72,6 @@ def method(card: Card) -> Method:
     return replace(
         card.method(white=255),
         build=partial(_build, card, words),
-        # What the program is given; numbers are known by it.
-        settings={
-            "command": card.source,
-            "channels": card.channels,
-            "takes": card.takes,
-            "multiple": card.multiple,
-        },
         files=tuple(_files(card, words)),
         source=Path(__file__),
     )

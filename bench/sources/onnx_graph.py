@@ -182,11 +182,15 @@ class Interpreter:
         for node in reversed(graph.node):
             if node.op_type == "DequantizeLinear":  # a weight in levels is used as its values are
                 uses[node.input[0]] |= uses[node.output[0]]
-        shifts = _shifts(graph.node, self._input, self._output, frozenset(self._protos))
+        held = frozenset(self._protos)
+        shifts = _shifts(graph.node, self._input, self._output, held)
+        attended = _attended(graph.node, held)
         self.parameters: dict[str, onnx.TensorProto] = {}
         """What the file has learned, by name."""
         self.buffers: dict[str, onnx.TensorProto] = {}
         """Other data of the network that the file holds, by name."""
+        self.tables: dict[str, Tensor] = {}
+        """Distinct values of what is added to attention, by name."""
         for name, proto in self._protos.items():
             used = uses[name]
             is_data = proto.data_type in _FLOATS or ("DequantizeLinear", 0) in used
@@ -196,10 +200,23 @@ class Interpreter:
             )
             if several and used and all(_any_in({use}, _NUMBERS) for use in used):
                 continue
-            if learned and name not in shifts:
+            if several and name in attended:
+                self.buffers[name] = proto
+                self._spread(name, proto)
+            elif learned and name not in shifts:
                 self.parameters[name] = proto
             elif several or learned:
                 self.buffers[name] = proto
+
+    def _spread(self, name: str, proto: onnx.TensorProto) -> None:
+        """Note the distinct values of a matrix that is added to attention.
+
+        Exporters spread a table of relative positions to such a matrix, in which each value of the
+        table stands many times. A mask has two values, and nothing in it is learned.
+        """
+        distinct = np.unique(self.tensor(proto).float().numpy())
+        if len(distinct) > _OF_A_MASK:
+            self.tables[name] = torch.from_numpy(distinct)
 
     @cached_property
     def _numbers(self) -> dict[str, NDArray[Any]]:
@@ -298,10 +315,7 @@ def _shifts(
         made: the output's name.
         held: names of constants.
     """
-    origin = {name: name for name in held}
-    for node in nodes:  # constants may be stored as levels, or in another shape
-        if node.op_type in _OF_ONE and node.input[0] in origin:
-            origin[node.output[0]] = origin[node.input[0]]
+    origin = _origins(nodes, held)
     makers = {name: node for node in nodes for name in node.output}
     found: set[str] = set()
     reached = {given}
@@ -325,6 +339,33 @@ def _shifts(
             found |= constants
         name = others[0]
     return found
+
+
+def _attended(nodes: Sequence[onnx.NodeProto], held: frozenset[str]) -> set[str]:
+    """Constants that are added to attention: between a product and its Softmax."""
+    origin = _origins(nodes, held)
+    makers = {name: node for node in nodes for name in node.output}
+    found: set[str] = set()
+    for softmax in nodes:
+        name = softmax.input[0] if softmax.op_type == "Softmax" else ""
+        while name in makers and makers[name].op_type in ("Add", *_OF_ONE):
+            operands = _operands(makers[name])
+            found |= {origin[each] for each in operands if each in origin}
+            name = next((each for each in operands if each not in origin), "")
+    return found
+
+
+def _origins(nodes: Sequence[onnx.NodeProto], held: frozenset[str]) -> dict[str, str]:
+    """The constant that a name stands for, also in levels or in another shape."""
+    origin = {name: name for name in held}
+    for node in nodes:
+        if node.op_type in _OF_ONE and node.input[0] in origin:
+            origin[node.output[0]] = origin[node.input[0]]
+    return origin
+
+
+_OF_A_MASK = 2
+"""Distinct values of a mask."""
 
 
 def _operands(node: onnx.NodeProto) -> list[str]:

@@ -61,6 +61,6 @@ def probe(
             continue
         return Probed("RGB" if planes == 3 else "luma", out.shape[2] // side)
     raise InputError(
-        f"{label}: does not enlarge an image of {side}x{side} px: {', '.join(faults)}; give its "
-        "channels, multiple and arguments in the card"
+        f"{label}: does not enlarge an image of {side}x{side} px: {', '.join(faults)}; say "
+        "what it takes: channels, multiple, or the arguments of a class"
     )

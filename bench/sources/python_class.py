@@ -18,9 +18,8 @@ from torch import nn
 import zoo
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
-from bench.files.weights import BUILT_IN
 from bench.progress import Progress
-from bench.sources.card import FIELDS, Card
+from bench.sources.card import FIELDS, TAGS, Card
 from bench.sources.probe import probe
 from bench.sources.python_file import classes_in
 from zoo.errors import InputError, listed, one_line
@@ -50,8 +49,8 @@ def method(card: Card) -> Method:
         channels, found = _probed(card, build, scales)
         scales = scales or (() if asked else (found,))
     default = ""
-    if card.weights == BUILT_IN:
-        default = BUILT_IN
+    if card.weights in TAGS:
+        default = card.weights
     elif card.weights:
         default = str(_weights(card))
     return replace(

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,20 +50,6 @@ def test_an_edit_to_what_a_method_imports_makes_another_key(
     assert unit(method).key == before
     helper.write_text("AMOUNT = 2")
     assert unit(method).key != before
-
-
-def test_what_a_module_is_given_makes_another_key() -> None:
-    method, _ = zoo.load("bicubic")
-    pad = [partial(torch.nn.Sequential, multiple=multiple) for multiple in (8, 16)]
-    given = [
-        method,
-        replace(method, range=255),
-        replace(method, takes="LR"),
-        replace(method, channels="RGB"),
-        replace(method, luma="full"),
-        *(replace(method, wrap=wrap) for wrap in pad),
-    ]
-    assert len({unit(each).key for each in given}) == len(given)
 
 
 def test_every_key_holds_the_libraries_that_no_methods_code_is_followed_into() -> None:

@@ -150,6 +150,24 @@ def test_what_cannot_stand_for_a_method(spec: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"range": 255}, {"takes": "interpolated"}, {"channels": "luma"}, {"luma": "full"},
+     {"multiple": 8}, {"layout": "NHWC"}],
+)  # fmt: skip
+def test_a_number_is_known_by_the_fields_that_change_it(changed: dict[str, Any]) -> None:
+    card = sisrbench.card(name="Ours", onnx="x.onnx")
+    other = sisrbench.card(name="Ours", onnx="x.onnx", **changed)
+    assert card.method().card == card.identity != other.identity == other.method().card
+    renamed = sisrbench.card(name="Theirs", onnx="elsewhere/x.onnx", licence="MIT")
+    assert renamed.identity == card.identity
+
+
+def test_a_command_is_known_by_its_words() -> None:
+    one, other = (sisrbench.card(name="Ours", command=f"tool {{lr}} {{sr}} -q {q}") for q in "12")
+    assert one.identity != other.identity
+
+
 def test_every_source_states_what_the_listing_shows() -> None:
     for source in sources.known():
         assert source.example

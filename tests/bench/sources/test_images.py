@@ -250,7 +250,7 @@ def test_a_folder_and_a_card_stand_for_a_method(
     assert cli.status(["cost", str(card), "--out", str(tmp_path / "cost")]) == 2
     assert "do not tell what it costs" in capsys.readouterr().err
     assert cli.status(["upscale", str(card), str(photos / "bee.png")]) == 2
-    assert "enlarge no other image" in capsys.readouterr().err
+    assert "holds no network" in capsys.readouterr().err
     assert cli.status(["run", "-m", f"{card}+", *common, "--out", str(tmp_path / "plus")]) == 2
     assert "no self-ensemble" in capsys.readouterr().err
     card.write_text('name = "Ours"\nimages = "mine/x{scale}"\nrange = 255\n')

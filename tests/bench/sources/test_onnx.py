@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 from torch import Tensor, nn
+from torch.nn.functional import conv2d, interpolate
 
 import zoo
 from bench import datasets, images, metrics
@@ -264,6 +265,18 @@ def test_a_file_for_one_size_is_reshaped_where_the_graph_allows(tmp_path: Path) 
     assert network.remarks == ("made for 32x24 px, and reshaped for images of any size",)
     for size in ((24, 32), (50, 41), (7, 9)):
         assert torch.equal(network(_image(1, *size)), free(_image(1, *size)))
+
+
+def test_a_resize_to_a_stated_size_is_reshaped_by_its_ratio(tmp_path: Path) -> None:
+    nodes = [_node("Conv", "x w", "c", pads=[2, 2, 2, 2]), _node("Resize", "c   sizes")]
+    held = {"w": _weight(1, 1, 5, 5), "sizes": np.array([1, 1, 48, 64])}
+    path = _save(tmp_path / "net.onnx", nodes, (1, 1, 24, 32), held, out=(1, 1, 48, 64))
+    _, network = _opened(path)
+    assert network.remarks == ("made for 32x24 px, and reshaped for images of any size",)
+    x = _image(1, 30, 41)
+    expected = conv2d(x, torch.from_numpy(held["w"]), padding=2)
+    assert torch.allclose(network(x), interpolate(expected, scale_factor=2), atol=1e-6)
+    assert trace(network, x).outputs[0].shape == (1, 1, 60, 82)
 
 
 def test_else_images_are_padded_or_cut(tmp_path: Path) -> None:
@@ -556,6 +569,23 @@ def test_steps_of_levels_and_statistics_are_no_parameters(tmp_path: Path) -> Non
     sizes = {name: tuple(p.shape) for name, p in network.named_parameters()}
     assert sizes == {"w": (1, 1, 3, 3), "scale": (1,), "shift": (1,)}
     assert _counts(network, _image(1, 10, 10))["multiplies"] == 900
+
+
+def test_a_table_of_positions_counts_once_and_a_mask_not_at_all(tmp_path: Path) -> None:
+    table = _weight(31)
+    spread = table[np.arange(16)[:, None] - np.arange(16)[None, :] + 15]
+    mask = np.where(np.arange(16) < 8, 0, -100).astype(np.float32)
+    nodes = [
+        _node("MatMul", "x w", "p"),
+        _node("Add", "p spread", "b"),
+        _node("Add", "b mask", "m"),
+        _node("Softmax", "m"),
+    ]
+    held = {"w": _weight(16, 16), "spread": spread, "mask": mask}
+    path = _save(tmp_path / "net.onnx", nodes, (1, 1, 16, 16), held)
+    _, network = _opened(path, takes="interpolated")
+    assert sum(parameter.numel() for parameter in network.parameters()) == 256 + 31
+    assert _counts(network, _image(1, 16, 16))["multiplies"] == 16**3
 
 
 @pytest.mark.parametrize("control", ["If", "Loop"])
