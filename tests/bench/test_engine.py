@@ -134,7 +134,7 @@ def test_what_is_measured_again_says_why(
     measuring(monkeypatch, {})
     run(units, store)
     newer = {**units[0].facts["libraries"], "torch": "99.0"}
-    monkeypatch.setattr(plan.machine, "libraries", lambda _: newer)
+    monkeypatch.setattr(plan.machine, "libraries", lambda *_: newer)
     changed = [replace(unit) for unit in units]  # a copy has no cached facts
     run_inline(changed, store, "r1", Progress())
     reason = f"torch {torch.__version__} -> 99.0"
