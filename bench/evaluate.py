@@ -230,14 +230,23 @@ def least_memory(shape: tuple[int, int, int], protocol: Protocol, channels: Chan
     return 8 * height * width * (4 * planes + 2 * (in_file > planes))
 
 
+def takes_luma_of_hr(protocol: Protocol, channels: Channels) -> bool:
+    """Whether LR for a method of such channels is made of the luma of HR."""
+    return protocol.degrade == "luma" and channels != "RGB"
+
+
 def hr_and_lr(
     pixels: NDArray[np.uint8],
     scale: int,
     protocol: Protocol,
     channels: Channels,
     device: torch.device,
+    given: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """HR prepared by the protocol, and the LR image for a method.
+
+    A given LR image is taken instead of the one that the protocol makes. Where the protocol makes
+    LR of luma, its luma is taken, in whole levels if the protocol rounds luma.
 
     Args:
         pixels: the HR image, (H, W) or (H, W, 3), uint8.
@@ -245,6 +254,7 @@ def hr_and_lr(
         protocol: the rules.
         channels: planes that the method takes.
         device: device of the returned tensors.
+        given: LR from a file, as `same_channels` gives it, (1 or 3, H // scale, W // scale).
 
     Returns:
         HR (C, H, W) and LR (C, h, w), float64 in [0, 255]. C = 1 if the protocol degrades luma and
@@ -261,9 +271,15 @@ def hr_and_lr(
         hr = images.modcrop(hr, scale)
     if hr.shape[0] == 1 and protocol.convert_gray:
         hr = hr.expand(3, -1, -1)
-    if protocol.degrade == "luma" and channels != "RGB":
+    if given is not None and given.shape[0] < hr.shape[0]:
+        given = given.expand(3, -1, -1)
+    if takes_luma_of_hr(protocol, channels):
         hr = images.as_luma(hr, rounded=protocol.round_luma)
+        if given is not None:
+            return hr, images.as_luma(given, rounded=protocol.round_luma)
         return hr, degrade(hr, scale, protocol, eight_bit=False)
+    if given is not None:
+        return hr, given
     return hr, degrade(hr, scale, protocol, eight_bit=protocol.round_lr)
 
 
@@ -344,6 +360,7 @@ def evaluate(
     module: nn.Module,
     metrics: Mapping[str, Metric],
     device: torch.device,
+    given: Tensor | None = None,
 ) -> dict[str, float]:
     """Every metric of a method on one HR image: name of the quantity to value.
 
@@ -355,11 +372,12 @@ def evaluate(
         module: the network with its weights.
         metrics: name to metric.
         device: where the images are computed.
+        given: LR to take instead of the protocol's, see `hr_and_lr`.
 
     Raises:
         InputError: the image is too small, or the method gave no usable image.
     """
-    hr, lr = hr_and_lr(pixels, scale, protocol, method.channels, device)
+    hr, lr = hr_and_lr(pixels, scale, protocol, method.channels, device, given)
     size = size_of_sr(hr, lr, scale, method)
     sr = super_resolve(lr, size, method, module, protocol)
     return compare_images(sr, hr, scale, protocol, metrics)

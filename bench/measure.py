@@ -7,7 +7,7 @@ import copy
 import math
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from bench import costs, images, machine, metrics
 from bench.datasets import Dataset, ImageFile
@@ -29,6 +29,7 @@ from bench.evaluate import (
     score,
     size_of_sr,
     super_resolve,
+    takes_luma_of_hr,
 )
 from bench.files import weights
 from bench.hints.output import hint
@@ -114,9 +115,18 @@ def _accuracy(
                 found, said = _scored(unit, unit.sr[image.name], pixels, computed)
                 module.fallbacks += said
             else:
+                lr, said = _lr_of(unit, image, pixels)
                 found = evaluate(
-                    pixels, unit.scale, unit.protocol, unit.method, module, computed, unit.device
+                    pixels,
+                    unit.scale,
+                    unit.protocol,
+                    unit.method,
+                    module,
+                    computed,
+                    unit.device,
+                    lr,
                 )
+                module.fallbacks += said
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
         except Exception as error:
@@ -151,10 +161,7 @@ def _accuracy(
             ""
             if unit.sr is not None
             else hint(
-                (
-                    (one.name, decoded(one.path, one.sha256), psnr[one.name])
-                    for one in dataset.images
-                ),
+                _seen(unit, dataset, psnr),
                 unit.scale,
                 unit.protocol,
                 unit.method,
@@ -168,8 +175,11 @@ def _accuracy(
         # The numbers are known already, and a hint is only advice.
         mistake = "not looked for mistakes in the output: memory ran out"
     of_weights = [unit.weights.card.remark if unit.weights.card else "", *remarks_of(module)]
-    if unit.sr is not None:
-        of_weights += [*unit.sr.remarks, *_by_remark(remarks)]
+    for files in filter(None, (unit.sr, unit.lr)):
+        of_weights += [*files.remarks, *_by_remark(remarks)]
+    if unit.lr is not None and takes_luma_of_hr(unit.protocol, unit.method.channels):
+        whole = ", in whole levels" if unit.protocol.round_luma else ""
+        of_weights.append(f"LR is the luma of the LR files{whole}")
     ordered = sorted(values, key=_by_numbers)
     results = []
     for name, metric in used.items():
@@ -186,7 +196,7 @@ def _accuracy(
                     method=unit.method.name,
                     weights=unit.weights.label,
                     scale=unit.scale,
-                    dataset=dataset.name,
+                    dataset=unit.on,
                     image=image_name,
                     protocol=unit.protocol.name,
                     inference=unit.inference.label,
@@ -217,13 +227,58 @@ def _run_ahead(unit: Unit, dataset: Dataset, module: nn.Module) -> None:
     for image in dataset.images:
         pixels = decoded(image.path, image.sha256)
         try:
-            hr, lr = hr_and_lr(pixels, unit.scale, unit.protocol, unit.method.channels, unit.device)
+            given, _ = _lr_of(unit, image, pixels)
+            hr, lr = hr_and_lr(
+                pixels, unit.scale, unit.protocol, unit.method.channels, unit.device, given
+            )
             size = size_of_sr(hr, lr, unit.scale, unit.method)
             with part.gather(image.name):
                 super_resolve(lr, size, unit.method, module, unit.protocol)
         except InputError as error:
             raise InputError(f"{image.path}, x{unit.scale}: {error}") from error
     part.run_gathered()
+
+
+def _lr_of(
+    unit: Unit, image: ImageFile, pixels: NDArray[np.uint8]
+) -> tuple[Tensor | None, list[str]]:
+    """The LR file of an image, (1 or 3, h, w), and what is to be said of it.
+
+    None if the protocol makes LR.
+
+    Args:
+        unit: says the files, the scale, the protocol and the device.
+        image: the HR image.
+        pixels: its pixels, (H, W) or (H, W, 3), uint8.
+
+    Raises:
+        InputError: the file is no image, or has another size or other channels than LR of HR.
+    """
+    if unit.lr is None:
+        return None, []
+    path = unit.lr[image.name].path
+    # Not kept in memory: LR is small, and would take the place of HR images.
+    lr = images.to_tensor(images.decode(path), unit.device)
+    height, width = pixels.shape[0] // unit.scale, pixels.shape[1] // unit.scale
+    if lr.shape[-2:] != (height, width):
+        raise InputError(
+            f"{path} has {lr.shape[-1]}x{lr.shape[-2]} px; LR of HR of {pixels.shape[1]}x"
+            f"{pixels.shape[0]} px at x{unit.scale} has {width}x{height}: give the LR of this image"
+        )
+    try:
+        lr, said = same_channels(lr, images.to_tensor(pixels, unit.device), "LR", unit.protocol)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return lr, [said] if said else []
+
+
+def _seen(
+    unit: Unit, dataset: Dataset, psnr: Mapping[str, float]
+) -> Iterator[tuple[str, NDArray[np.uint8], Tensor | None, float]]:
+    """Name, pixels, LR from a file, and PSNR of each image, for a hint."""
+    for image in dataset.images:
+        pixels = decoded(image.path, image.sha256)
+        yield image.name, pixels, _lr_of(unit, image, pixels)[0], psnr[image.name]
 
 
 def _scored(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from bench import costs, machine, metrics
-from bench.datasets import Dataset
+from bench.datasets import LR_MARK, Dataset
 from bench.datasets.matching import Paired, paired
 from bench.files import weights
 from bench.files.identity import EXEMPT, NO_COST, NO_METRIC, code_of, files_of
@@ -40,6 +40,8 @@ class Unit:
     """None for a cost."""
     sr: Paired | None = None
     """SR files of another program, for a method with `outputs`."""
+    lr: Paired | None = None
+    """LR files; None for LR that the protocol makes."""
     names: tuple[str, ...]
     """Names of the metrics, or of the single cost."""
     timing: Timing = DEFAULT_TIMING
@@ -51,11 +53,21 @@ class Unit:
         return self.dataset is None and costs.is_timed(self.names[0])
 
     @property
+    def on(self) -> str:
+        """What Results call the dataset: with the label of LR files, if any; '' for a cost.
+
+        The same HR images with other LR images are another dataset.
+        """
+        if self.dataset is None:
+            return ""
+        return self.dataset.name + (f"{LR_MARK}{self.lr.label}" if self.lr is not None else "")
+
+    @property
     def label(self) -> str:
         """The unit as a line of text: method, scale, dataset or cost, and setting."""
         named = self.dataset is not None and self.weights.label
         method = self.method.name + (f"@{self.weights.label}" if named else "")
-        subject = self.dataset.name if self.dataset else " ".join(self.names)
+        subject = self.on or " ".join(self.names)
         return f"{method} x{self.scale} {subject} {self.inference.label}".rstrip()
 
     @cached_property
@@ -75,7 +87,7 @@ class Unit:
             "method": self.method.name,
             "weights": self.weights.label,
             "scale": self.scale,
-            "dataset": self.dataset.name if self.dataset else "",
+            "dataset": self.on,
             "names": list(self.names),
             "protocol": self.protocol.name,
             "inference": self.inference.label,
@@ -93,6 +105,8 @@ class Unit:
         }
         if self.sr is not None:
             facts["SR files"] = self.sr.hashes
+        if self.lr is not None:
+            facts["LR files"] = self.lr.hashes
         if self.is_timed:  # other numbers depend on the kind of device, but not on the machine
             facts["machine"] = [machine.device_name(self.device), torch.get_num_threads()]
             facts["timing"] = [self.timing.repetitions, self.timing.budget]
@@ -104,7 +118,7 @@ class Unit:
         return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
 
     def read_again(self) -> Unit:
-        """The same unit with the hashes that its images, SR files and weights have now.
+        """The same unit with the hashes that its images, SR and LR files, and weights have now.
 
         Raises:
             InputError: a file cannot be read.
@@ -114,7 +128,8 @@ class Unit:
             images = (replace(each, sha256=sha256_of(each.path)) for each in dataset.images)
             dataset = replace(dataset, images=tuple(images))
         sr = self.sr.read_again() if self.sr is not None else None
-        return replace(self, dataset=dataset, sr=sr, weights=self.weights.read_again())
+        lr = self.lr.read_again() if self.lr is not None else None
+        return replace(self, dataset=dataset, sr=sr, lr=lr, weights=self.weights.read_again())
 
 
 PLACE = ("method", "weights", "scale", "dataset", "names", "protocol", "inference", "device")
@@ -150,13 +165,17 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
 
 @dataclass(frozen=True)
 class AccuracyRequest:
-    """A request for metrics: a method, the tag of the weights, a scale, a dataset, a protocol."""
+    """A request for metrics: a method, the tag of the weights, a scale, a dataset, a protocol.
+
+    `lr` are LR files to take instead of the LR that the protocol makes.
+    """
 
     method: Method
     tag: str
     scale: int
     dataset: Dataset
     protocol: Protocol
+    lr: Paired | None = None
 
 
 def accuracy_units(
@@ -193,6 +212,7 @@ def accuracy_units(
             device=device,
             dataset=request.dataset,
             sr=_sr_files(request),
+            lr=request.lr,
             names=tuple(names),
             inference=inference if resolved.sha256 else DEFAULT,
         )
@@ -227,8 +247,7 @@ def refuse_namesakes(units: Iterable[Unit]) -> None:
     """
     known: dict[tuple[object, ...], Unit] = {}
     for unit in units:
-        dataset = unit.dataset.name if unit.dataset else ""
-        names = (unit.method.name, unit.weights.label, unit.scale, dataset, unit.protocol.name)
+        names = (unit.method.name, unit.weights.label, unit.scale, unit.on, unit.protocol.name)
         if known.setdefault(names, unit).key != unit.key:
             raise InputError(
                 f"two different methods, files of weights or folders are called {unit.label}; "

@@ -33,6 +33,7 @@ from bench import (
 from bench import protocol as protocols
 from bench.claims import experiment_run, verdicts
 from bench.claims.reproduction import Reproduction
+from bench.datasets import lr as lr_files
 from bench.engine import raised, run_inline, waiting
 from bench.evaluate import super_resolve
 from bench.experiments import Experiment
@@ -231,6 +232,7 @@ class Session:
         metric_names: Iterable[str] = (),
         *,
         timed: bool = False,
+        lr: str = "",
     ) -> Outcome:
         """Metrics of methods on datasets, and the costs of the methods.
 
@@ -242,10 +244,13 @@ class Session:
             protocol: the rules, by name or as a value.
             metric_names: metrics; empty for the default metrics.
             timed: whether to measure time too.
+            lr: LR files instead of the protocol's LR: a folder or an LR set, see
+                `bench.datasets.lr`; empty for the protocol's. Results then carry the dataset as
+                `NAME lr=LABEL`.
 
         Raises:
-            InputError: a method, dataset, scale, protocol or metric does not exist or cannot be
-                used.
+            InputError: a method, dataset, scale, protocol, metric or LR file does not exist or
+                cannot be used.
             FetchError: a file cannot be downloaded.
         """
         rules = protocols.named(protocol)
@@ -257,6 +262,14 @@ class Session:
             metrics.load(name)
         for name in names:
             datasets.require(name)
+        if lr:
+            lr_files.require(lr)
+        for method, _ in loaded:
+            if lr and method.outputs is not None:
+                raise InputError(
+                    f"{method.name}: SR files take no LR; leave out --lr, or measure them without "
+                    "it"
+                )
         # Every name is checked before the first download.
         for method, tag in loaded:
             for scale in _scales_of(method, scales):
@@ -264,9 +277,19 @@ class Session:
         for name in wanted:
             metrics.download(name, self.progress)
         images_of = {name: datasets.load(name, self.progress) for name in names}
+        needed = {scale for method, _ in loaded for scale in _scales_of(method, scales)}
+        lr_of = {
+            (name, scale): lr_files.load(lr, dataset, scale, self.progress)
+            for name, dataset in images_of.items()
+            for scale in sorted(needed)
+            if lr
+        }
+        for (name, scale), files in lr_of.items():
+            for remark in files.remarks:
+                self.progress.tell(f"{images_of[name].name} x{scale}: {remark}")
         requests = [
-            AccuracyRequest(method, tag, scale, dataset, rules)
-            for dataset in images_of.values()
+            AccuracyRequest(method, tag, scale, dataset, rules, lr_of.get((name, scale)))
+            for name, dataset in images_of.items()
             for method, tag in loaded
             for scale in _scales_of(method, scales)
         ]
@@ -278,7 +301,9 @@ class Session:
         units += plan.cost_units(plan.costs_of(units, timed=timed), self.timing)
         title = "sisrbench: " + ", ".join(images_of)
         return self._run(title, units, [
-            self._request(spec, "measure", (names, scales, rules, wanted), timed=timed)
+            self._request(
+                spec, "measure", (names, scales, rules, wanted), {"timed": timed, "lr": lr}
+            )
             for spec in others
         ])  # fmt: skip
 
@@ -325,7 +350,7 @@ class Session:
                 )
         units = plan.cost_units(requests, self.timing)
         return self._run("sisrbench: costs", units, [
-            self._request(spec, "cost", (scales, rules), timed=timed)
+            self._request(spec, "cost", (scales, rules), {"timed": timed})
             for spec in others
         ])  # fmt: skip
 
@@ -437,7 +462,11 @@ class Session:
         return own, others
 
     def _request(
-        self, spec: Spec, call: str, arguments: tuple[object, ...], *, timed: bool
+        self,
+        spec: Spec,
+        call: str,
+        arguments: tuple[object, ...],
+        options: Mapping[str, object],
     ) -> Request:
         """A request to a process of its own, for a method that is not this project's."""
         fields = ("out", "command", "device_name", "threads", "timing", "again", "inference")
@@ -445,7 +474,7 @@ class Session:
             spec=spec,
             call=call,
             arguments=arguments,
-            options={"timed": timed},
+            options=options,
             session={name: getattr(self, name) for name in (*fields, "trust_code")},
             quiet=self.progress.quiet,
         )

@@ -75,6 +75,7 @@ def measure(
     *,
     scales: SupportsIndex | Iterable[SupportsIndex] = (2, 3, 4),
     protocol: str | Protocol = "srcnn2014",
+    lr: str | Path = "",
     metrics: Names = (),
     time: bool = False,
     device: str = "cpu",
@@ -94,6 +95,9 @@ def measure(
         datasets: a dataset or several, by name or as a folder of HR images.
         scales: an enlargement or several.
         protocol: the rules, by name or as a value.
+        lr: LR files to take instead of the protocol's LR: a folder, in which `{scale}` stands for
+            the scale, or an LR set of the datasets, as `benchmark`. The dataset is then called
+            `NAME lr=LABEL`.
         metrics: names of metrics; empty for all metrics except alex and detail.
         time: whether to measure time too.
         device: `cpu`, `cuda`, `cuda:1`, ...
@@ -130,6 +134,8 @@ def measure(
             rules,
             _names(metrics),
             timed=time,
+            # The name of a folder without its place may be that of an LR set.
+            lr=str(lr.absolute()) if isinstance(lr, Path) else lr,
         )
     return _results(outcome)
 

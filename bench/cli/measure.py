@@ -47,6 +47,13 @@ DEMO_DATASETS = ("demo",)
 )
 @options.scale
 @options.protocol
+@click.option(
+    "--lr",
+    type=options.LR,
+    metavar="DIR|SET",
+    help="Take LR from files: a folder as of DIV2K, or an LR set of the dataset, as `benchmark`.  "
+    "[default: LR made by the protocol]",
+)
 @options.metric
 @click.option(
     "--time/--no-time",
@@ -60,6 +67,7 @@ def run(
     sets: tuple[str, ...],
     scales: tuple[int, ...],
     protocol_name: str,
+    lr: str | None,
     metric_names: tuple[str, ...],
     timed: bool | None,
     session: Session,
@@ -74,6 +82,7 @@ def run(
     sisrbench run -m srcnn-9-1-5@imagenet -d set5 -s 3    other published weights
     sisrbench run -m srcnn-9-1-5:n1=32@none -d demo       another width, fresh weights
     sisrbench run -m ./mine.py@mine.safetensors -d ./photos
+    sisrbench run -m espcn -d ./DIV2K_valid_HR --lr ./DIV2K_valid_LR_bicubic -s 4
     """  # noqa: D301
     from bench.cli import tables
 
@@ -85,6 +94,7 @@ def run(
             protocol_name,
             metric_names,
             timed=not methods if timed is None else timed,
+            lr=lr or "",
         )
     _tell_computed(outcome)
     places = outcome.write(session.out)

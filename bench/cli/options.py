@@ -50,6 +50,12 @@ def _refuse_dataset(name: str) -> None:
     datasets.require(name)
 
 
+def _refuse_lr(given: str) -> None:
+    from bench.datasets import lr
+
+    lr.require(given)
+
+
 def _refuse_protocol(name: str) -> None:
     from bench import protocol
 
@@ -76,6 +82,7 @@ def _refuse_table(name: str) -> None:
 METHOD = _Name("method", _refuse_method)
 """`NAME[:KEY=VALUE,...][@WEIGHTS]`, a file or a card; no file but a card is opened."""
 DATASET = _Name("dataset", _refuse_dataset)
+LR = _Name("lr", _refuse_lr)
 VALIDATION = _Name("dataset", lambda name: None if name == NOTHING else _refuse_dataset(name))
 PROTOCOL = _Name("protocol", _refuse_protocol)
 METRIC = _Name("metric", _refuse_metric)

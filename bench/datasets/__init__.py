@@ -20,6 +20,8 @@ from bench.progress import Progress
 from zoo.errors import InputError, listed, spelled, unknown
 
 FOLDER = Path(__file__).parent
+LR_MARK = " lr="
+"""In the name of a dataset in Results, between the HR images and the LR files."""
 COLUMNS = ("role", "image", "origin", "path", "bytes", "sha256")
 
 
@@ -170,6 +172,10 @@ def _folder(folder: Path, progress: Progress) -> Dataset:
     stems = [path.stem for path in paths]
     file_names = {path.name for path in paths}
     label = spelled(folder.resolve().name)
+    if LR_MARK in label:
+        raise InputError(
+            f"{folder}: {LR_MARK!r} in a dataset's name stands for LR files; rename the folder"
+        )
     # Results name the data set, so a folder must not pass for a published set of the same name.
     return Dataset(
         f"{label} (folder)" if label in names() else label,

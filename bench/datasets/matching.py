@@ -27,6 +27,8 @@ class Paired:
     """In the order of the dataset's images, each with the name of its image."""
     remarks: tuple[str, ...] = ()
     """How files were found by name, and what was left over: short clauses, without "; "."""
+    label: str = ""
+    """What Results call LR files; empty for SR files."""
 
     def __getitem__(self, image: str) -> ImageFile:
         """The file of the image with this name."""
@@ -162,7 +164,8 @@ def _matched(
             f"{folder} has no {role} file of x{scale} for {listed(missing)} of {dataset}{others}; "
             f"add {'it' if len(missing) == 1 else 'them'} as {' or '.join(_forms(role, scale))}"
         )
-    used = dict.fromkeys(labels[path] for path in owners if labels[path])
+    usual = {f"NAMEx{scale}"} if role == "LR" else set()  # DIV2K's form needs no word
+    used = dict.fromkeys(labels[path] for path in owners if labels[path] not in {"", *usual})
     remarks = [f"{role} files found as {label}" for label in used]
     if left:
         remarks.append(f"{role} files left over: {spelled(listed(left))}".replace("; ", ", "))

@@ -75,6 +75,8 @@ class _Case:
 
     name: str
     pixels: NDArray[np.uint8]
+    lr: Tensor | None
+    """LR from a file."""
     given: float
     """PSNR as measured, in dB."""
     interpolated: float
@@ -86,7 +88,7 @@ class _Case:
 
 
 def hint(
-    images: Iterable[tuple[str, NDArray[np.uint8], float]],
+    images: Iterable[tuple[str, NDArray[np.uint8], Tensor | None, float]],
     scale: int,
     protocol: Protocol,
     method: Method,
@@ -99,7 +101,8 @@ def hint(
     Otherwise, it runs again on up to three images, once or twice.
 
     Args:
-        images: name, HR image (H, W) or (H, W, 3), uint8, and measured PSNR in dB.
+        images: name, HR image (H, W) or (H, W, 3), uint8, LR from a file (None for the protocol's),
+            and measured PSNR in dB.
         scale: the enlargement, per side.
         protocol: the rules.
         method: says which LR image the module takes.
@@ -108,14 +111,16 @@ def hint(
     """
     used = {"psnr": metrics.load("psnr")}
 
-    def psnr(pixels: NDArray[np.uint8], method: Method, module: nn.Module) -> float:
-        return evaluate(pixels, scale, protocol, method, module, used, device)[protocol.psnr]
+    def psnr(
+        pixels: NDArray[np.uint8], lr: Tensor | None, method: Method, module: nn.Module
+    ) -> float:
+        return evaluate(pixels, scale, protocol, method, module, used, device, lr)[protocol.psnr]
 
     plain = replace(method, takes="interpolated")
     suspicious = 0.0 if next(module.parameters(), None) is not None else _SUSPICIOUS
     cases: list[_Case] = []
-    for name, pixels, given in images:
-        interpolated = psnr(pixels, plain, nn.Identity())
+    for name, pixels, lr, given in images:
+        interpolated = psnr(pixels, lr, plain, nn.Identity())
         if math.isinf(interpolated):  # a constant image says nothing
             continue
         is_gray = pixels.ndim == 2 or bool((pixels == pixels[..., :1]).all())
@@ -124,10 +129,10 @@ def hint(
                 continue
             return ""
         recorder = _Recorder(module)
-        psnr(pixels, method, recorder)
+        psnr(pixels, lr, method, recorder)
         output = recorder.output
         in_colour = not is_gray and output.shape[1] == 3
-        cases.append(_Case(name, pixels, given, interpolated, output, in_colour))
+        cases.append(_Case(name, pixels, lr, given, interpolated, output, in_colour))
         if len(cases) == _IMAGES:
             break
 
@@ -136,7 +141,7 @@ def hint(
         for case in cases:
             if case.in_colour or _ORDER not in mistake.kinds:
                 corrected = _Constant(mistake.correct(case.output))
-                reached[case.name] = psnr(case.pixels, method, corrected)
+                reached[case.name] = psnr(case.pixels, case.lr, method, corrected)
         return _judged(cases, reached, mistake)
 
     mistakes = _mistakes(method.range)
@@ -152,7 +157,7 @@ def hint(
         # Runs the module again, so only if its output alone explains nothing.
         other = replace(method, range=_other(method.range))
         with contextlib.suppress(InputError):  # a network may refuse the other range
-            reached = {case.name: psnr(case.pixels, other, module) for case in cases}
+            reached = {case.name: psnr(case.pixels, case.lr, other, module) for case in cases}
             best = _best([_judged(cases, reached, singles[0].mistake)])
         seems = (
             f"the network seems to work in [0, {other.range}] instead of [0, {method.range}] "
