@@ -130,6 +130,15 @@ def _read(path: Path) -> _File:
     return _File(path, model, size, data)
 
 
+def data_of(path: Path) -> tuple[Path, ...]:
+    """The files beside a model that hold its external data.
+
+    Raises:
+        InputError: the model cannot be read, or a file is elsewhere, missing, or too short.
+    """
+    return _read(path).data
+
+
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """All tensors that a graph holds, also in the graphs of its nodes."""
     yield from graph.initializer
