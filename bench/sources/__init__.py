@@ -257,8 +257,13 @@ def require(spec: Spec) -> None:
         if file.endswith(".py") and not card.code and not (card.folder / file).is_file():
             raise InputError(f"no file {str(card.folder / file)!r}; give the path of a .py file")
     elif card.kind != "command":
-        card.scales_found()
+        scales = card.scales_found()
         path = card.file
+        for place in [card.file_at(scale) for scale in scales] or [path]:
+            if card.kind != "images" and place.is_dir():
+                raise InputError(
+                    f"{card.label}: {str(place)!r} is a folder; give the path of a file"
+                )
         if SCALE not in card.source and not path.exists():
             raise InputError(f"{card.label}: no {card.kind} {str(path)!r}; give a path that exists")
     card.scales_of_weights()

@@ -105,8 +105,8 @@ class Card:
                 raise InputError(f"{self.label}: {name or self.kind} is empty; give a text")
         if plain(self.name) != self.name or set(self.name) & set("@;\"'"):
             raise InputError(
-                f"{self.label}: the name is no plain text; leave out control characters, quotes, "
-                "@ and ;"
+                f"{self.label}: the name is no plain text, without control characters, quotes, @ "
+                'or semicolon; give another, as name = "Ours", or :name=Ours after a file'
             )
         if self.multiple < 1:
             raise InputError(f"{self.label}: multiple is {self.multiple}; give 1 or more pixels")
@@ -144,6 +144,10 @@ class Card:
     def file(self) -> Path:
         """The file or folder of the source, without what chooses a part of it, `#KEY`."""
         return self._file(self.source)
+
+    def file_at(self, scale: int) -> Path:
+        """`file` at a scale."""
+        return self._file(at_scale(self.source, scale))
 
     def scales_found(self) -> tuple[int, ...]:
         """Scales for which the file or folder exists, if the source's name has `{scale}`; else ().

@@ -173,3 +173,18 @@ def test_every_source_states_what_the_listing_shows() -> None:
         assert source.example
         assert bool(source.extra) == bool(source.modules)
         assert all(suffix.startswith(".") for suffix in source.suffixes)
+
+
+@pytest.mark.parametrize("name", ["x.onnx", "x.pt2", "x.ts", "x{scale}.pth"])
+def test_a_folder_with_the_ending_of_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name.replace("{scale}", "2")).mkdir()
+    with pytest.raises(InputError, match="is a folder; give the path of a file"):
+        sources.require(str(tmp_path / name))
+
+
+def test_a_name_that_is_refused_shows_how_to_give_another(tmp_path: Path) -> None:
+    path = tmp_path / "a@b.ts"
+    path.touch()
+    with pytest.raises(InputError, match=":name=Ours after a file"):
+        sources.require(str(path))
+    sources.require(f"{path}:name=Ours")
