@@ -37,7 +37,9 @@ def photos(tmp_path: Path) -> Path:
 def test_the_api_is_a_facade() -> None:
     tree = ast.parse(Path(sisrbench.__file__).read_text(encoding="utf-8"))
     names = [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"]
-    assert sorted([*names, "Card", "Inference", "InputError", "Protocol"]) == sorted(sisrbench.__all__)
+    assert sorted([*names, "Card", "Inference", "InputError", "Protocol"]) == sorted(
+        sisrbench.__all__
+    )
 
 
 def test_measure_gives_what_the_command_stores(photos: Path, tmp_path: Path) -> None:
