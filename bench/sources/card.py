@@ -26,7 +26,7 @@ KINDS = (
     "command",
 )
 """The fields of a card that say where the method is; a card has one of them."""
-_TRIED = range(2, 17)
+TRIED = range(2, 17)
 """Scales that a file's name with `{scale}` is tried with."""
 _CODE = re.compile(r"github:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
 _CHOICES: Mapping[str, tuple[object, ...]] = {
@@ -168,11 +168,11 @@ class Card:
     def _scales_of(self, name: str) -> tuple[int, ...]:
         if SCALE not in name:
             return ()
-        found = tuple(x for x in _TRIED if self._file(at_scale(name, x)).exists())
+        found = tuple(x for x in TRIED if self._file(at_scale(name, x)).exists())
         if not found:
             raise InputError(
-                f"{self.label}: no {self.folder / name} for any scale from {min(_TRIED)} to "
-                f"{max(_TRIED)}; give a path that exists"
+                f"{self.label}: no {self.folder / name} for any scale from {min(TRIED)} to "
+                f"{max(TRIED)}; give a path that exists"
             )
         return found
 

@@ -24,9 +24,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from bench.machine import out_of_memory
+from bench.runtimes.external import External, Layout, Port
+from bench.runtimes.onnx_graph import Interpreter
 from bench.sources.card import Card
-from bench.sources.external import External, Layout, Port
-from bench.sources.onnx_graph import Interpreter
 from zoo.errors import InputError, listed, one_line
 from zoo.method import Channels, Method
 

@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.sources import openvino_graph
+from bench.runtimes import openvino_graph
+from bench.runtimes.external import External, Layout, Port
 from bench.sources.card import Card
-from bench.sources.external import External, Layout, Port
 from zoo.errors import InputError, one_line
 from zoo.method import Method
 

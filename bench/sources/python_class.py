@@ -20,7 +20,7 @@ from bench.files import fetch
 from bench.files.fetch import RemoteFile
 from bench.files.identity import IN_EVERY_KEY
 from bench.progress import Progress
-from bench.sources.card import FIELDS, TAGS, Card
+from bench.sources.card import FIELDS, TAGS, TRIED, Card
 from bench.sources.probe import probe
 from bench.sources.python_file import classes_in
 from zoo.errors import InputError, listed, one_line
@@ -115,9 +115,7 @@ def _file(card: Card) -> Path | None:
 def _weights(card: Card) -> Path:
     """The weights, among the files of `code` if they are listed there."""
     if card.weights in card.files or any(
-        card.weights == path.replace(str(scale), SCALE)
-        for path in card.files
-        for scale in range(2, 17)
+        card.weights == path.replace(str(scale), SCALE) for path in card.files for scale in TRIED
     ):
         return _checkout(card) / card.weights
     return card.folder / card.weights

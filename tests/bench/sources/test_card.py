@@ -9,6 +9,7 @@ import pytest
 
 import sisrbench
 from bench import sources
+from bench.sources import kinds, words
 from bench.sources.card import Card, read
 from zoo.errors import InputError
 
@@ -16,7 +17,7 @@ COMMIT = "0123456789" * 4
 
 
 def of(spec: str) -> Card:
-    found = sources.chosen(spec)
+    found = words.chosen(spec)
     assert found is not None
     return found.card
 
@@ -41,7 +42,7 @@ def test_short_forms(
 
 
 def test_a_plus_after_a_class_is_its_self_ensemble() -> None:
-    found = sources.chosen("net.py:Net+:n=64")
+    found = words.chosen("net.py:Net+:n=64")
     assert found is not None
     assert found.ensemble
     assert found.card.arguments == {"n": 64}
@@ -49,13 +50,13 @@ def test_a_plus_after_a_class_is_its_self_ensemble() -> None:
 
 @pytest.mark.parametrize("spec", ["espcn", "espcn+", "srcnn-9-1-5:n1=32@none", "espcn@x2.pth"])
 def test_methods_of_this_project_are_no_cards(spec: str) -> None:
-    assert sources.chosen(spec) is None
+    assert words.chosen(spec) is None
 
 
 def test_a_method_in_a_file_is_no_class(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text('NAMES = ("deep",)\n')
-    assert sources.chosen(f"{path}:deep") is None
+    assert words.chosen(f"{path}:deep") is None
     assert of(f"{path}:Net").kind == "class"
 
 
@@ -169,7 +170,7 @@ def test_a_command_is_known_by_its_words() -> None:
 
 
 def test_every_source_states_what_the_listing_shows() -> None:
-    for source in sources.known():
+    for source in kinds.known():
         assert source.example
         assert bool(source.extra) == bool(source.modules)
         assert all(suffix.startswith(".") for suffix in source.suffixes)

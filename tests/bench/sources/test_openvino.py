@@ -353,7 +353,7 @@ GRAPHS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_operators_give_the_shapes_of_openvino(name: str) -> None:
-    from bench.sources import openvino_graph
+    from bench.runtimes import openvino_graph
 
     x = ops.parameter([1, 4, 6, 8], np.float32)
     out = GRAPHS[name](x)
