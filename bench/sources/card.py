@@ -122,6 +122,11 @@ class Card:
                 f"{self.label}: code is {self.code!r}; give github:OWNER/REPO@COMMIT with all 40 "
                 "digits of the commit"
             )
+        if not _is_plain(self.arguments):
+            raise InputError(
+                f"{self.label}: arguments are {dict(self.arguments)!r}; give texts, numbers, truth "
+                "values, and lists or tables of these"
+            )
         if bool(self.code) != bool(self.files):
             raise InputError(
                 f"{self.label}: code and files belong together; files names each file of the "
@@ -223,6 +228,15 @@ class Card:
             if each.name not in ("name", "kind", "source", "folder") and value != _default(each):
                 shown[each.name] = value
         return f"card({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value consists of what JSON has, so that a number can be known by it."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(x) for key, x in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def _refuse_to_build(scale: int, settings: Mapping[str, Any]) -> Any:

@@ -69,11 +69,12 @@ def chosen(spec: Spec) -> Chosen | None:
         path, _, inner = found["path"].rpartition(":")
         if inner not in zoo.names_in(Path(path)):
             return _of_form("class", found)
+    found = _file_form().fullmatch(spec)
+    if found and _exists(found["path"]):
+        return _of_form("", found)
     if zoo.is_known(spec):
         return None
-    found = _file_form().fullmatch(spec)
-    # NAME@FILE has a file's ending too.
-    if found and ("@" not in found["path"] or _exists(found["path"])):
+    if found and "@" not in found["path"]:  # NAME@FILE has a file's ending too
         return _of_form("", found)
     found = _FOLDER_FORM.fullmatch(spec)
     if found and found["path"] and _exists(found["path"], folder=True):

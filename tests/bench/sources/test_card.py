@@ -53,6 +53,12 @@ def test_methods_of_this_project_are_no_cards(spec: str) -> None:
     assert words.chosen(spec) is None
 
 
+def test_a_file_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a:b.onnx"
+    path.touch()
+    assert of(f"{path}:range=255").range == 255
+
+
 def test_a_method_in_a_file_is_no_class(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text('NAMES = ("deep",)\n')
@@ -101,6 +107,7 @@ BAD = {
     f'{NET}takes = "HR"': "takes is 'HR'; choose from: LR, interpolated",
     f'{NET}luma = "8-bit"': "luma is '8-bit'; choose from: studio, full",
     f'{NET}layout = "HWC"': "layout is 'HWC'; choose from: NCHW, NHWC",
+    f"{NET}arguments = {{ since = 2020-01-01 }}": "give texts, numbers, truth values, and lists",
     f"{NET}arguments = 3": "arguments is 3; give a table",
     f'{NAMED}onnx = "x.onnx"\nweights = "x.pth"': "weights belongs to a class; leave it out",
     f'{NET}code = "github:a/b@main"': "give github:OWNER/REPO@COMMIT with all 40 digits",
