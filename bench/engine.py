@@ -147,11 +147,14 @@ def _measured(unit: Unit, progress: Progress, watch: State | None) -> list[Resul
     except (Exception, SystemExit) as error:  # a method may raise anything
         raise InputError(raised(error)) from error
     now = unit.read_again().facts
-    files = [name for name in now["files"] if name not in unit.facts["files"]]
+    files = [
+        name for kind in ("files", "code") for name in now[kind] if name not in unit.facts[kind]
+    ]
     if files:
         raise InputError(
             f"reads {listed(files)} only when it computes, so that its numbers would not be known "
-            "by it; name the file in the Method's `files`, or read it in `build`"
+            "by it; read or import it when the module is built, or name a file that is no code in "
+            "the Method's `files`"
         )
     changed = differences(unit.facts, now)
     if changed:

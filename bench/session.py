@@ -49,7 +49,7 @@ from bench.progress import Progress, tell_warnings
 from bench.protocol import Protocol
 from bench.published import Claim
 from bench.result import Cell, Failure, Quantity, Result, WeightsName, cell, to_csv
-from bench.sources import Spec
+from bench.sources.words import Spec
 from bench.store import Store, StoreFile
 from bench.timing.clock import DEFAULT_TIMING, Timing
 from bench.training import provenance

@@ -37,6 +37,7 @@ ORDER = (
     "bench.evaluate",
     "bench.costs",
     "bench.hints",
+    "bench.runtimes",
     "bench.sources",
     "bench.foreign",
     "bench.plan",

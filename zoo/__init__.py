@@ -259,10 +259,14 @@ class _Source(SourceFileLoader):
         return code
 
 
+ALONE = "sisrbench_"
+"""How the names of modules begin that `import_file` makes."""
+
+
 def import_file(path: Path) -> tuple[ModuleType, str]:
     """The module of a file of the user's own, and the SHA-256 of the text that was compiled."""
     unique = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:12]
-    name = f"sisrbench_{path.stem}_{unique}"  # two files called mine.py are two modules
+    name = f"{ALONE}{path.stem}_{unique}"  # two files called mine.py are two modules
     loader = _Source(name, str(path))
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     if spec is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import zoo
-from bench import costs, datasets, experiments, metrics, published, sources
+from bench import costs, datasets, experiments, metrics, published
 from bench import protocol as protocols
 from bench.files import fetch
 from bench.files import weights as weight_files
 from bench.files.fetch import RemoteFile
+from bench.sources import kinds as source_kinds
 from reports import page
 from zoo.errors import InputError, unknown
 
@@ -37,7 +38,7 @@ def _in_short(name: str) -> str:
 def _listed_sources() -> list[tuple[str, str]]:
     """(field, state of the extra and an example) of every source of a method."""
     rows = []
-    for source in sources.known():
+    for source in source_kinds.known():
         state = "ready"
         if source.missing:
             state = f"needs pip install 'sisrbench[{source.extra}]'"

@@ -144,8 +144,9 @@ def score(
     from bench import sources
     from bench.cli import tables
     from bench.session import Session
+    from bench.sources import words
 
-    card = sources.images_in(folder, name)
+    card = words.images_in(folder, name)
     sources.require(card)
     session = Session(out=out, command=click.get_current_context().obj, threads=threads)
     with session:

@@ -165,15 +165,16 @@ def train(
     import torch
 
     import zoo
-    from bench import datasets, machine, network, sources
+    from bench import datasets, machine, network
     from bench import protocol as protocols
     from bench.files import weights
     from bench.progress import Progress
+    from bench.sources import words
     from bench.training import processes, recipes
     from bench.training import session as training_session
     from zoo.recipe import Descent
 
-    if sources.chosen(spec) is not None:
+    if words.chosen(spec) is not None:
         raise InputError(
             f"{spec} has no recipe; train a method by its name, or a Python file that describes a "
             "method and its recipes (CONTRIBUTING.md)"

@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,9 @@ IN_EVERY_KEY: Mapping[str, str] = {
 """Modules whose version every key holds, to the library's name in `bench.machine.libraries`."""
 
 
-def code_of(*entries: Path, exempt: Collection[str] = EXEMPT) -> dict[str, str]:
+def code_of(
+    *entries: Path, modules: Iterable[str] = (), exempt: Collection[str] = EXEMPT
+) -> dict[str, str]:
     """The SHA-256 of every file that these files need, in hex, by name.
 
     A file of this project is named by its path below the project's folder. A file of the user's
@@ -67,6 +69,7 @@ def code_of(*entries: Path, exempt: Collection[str] = EXEMPT) -> dict[str, str]:
 
     Args:
         entries: files of this project, or of the user.
+        modules: names of modules from outside this project that are needed too.
         exempt: paths below the project's folder that are left out and not followed.
 
     Raises:
@@ -74,7 +77,7 @@ def code_of(*entries: Path, exempt: Collection[str] = EXEMPT) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     seen: set[Path] = set()
-    waiting = list(entries)
+    waiting = [*(file for module in modules for file in _foreign(module, found)), *entries]
     while waiting:
         path = waiting.pop()
         own = is_own(path)

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.result import Failure, WeightsName
-from bench.sources import Spec, label, program
+from bench.runtimes import program
+from bench.sources import label
+from bench.sources.words import Spec
 
 _CODE = """
 import os, sys

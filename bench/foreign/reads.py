@@ -28,8 +28,10 @@ _LIBRARIES = tuple(
 )
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/")
 _CODE = (".py", ".pyc", ".so", ".pyd")
-"""Endings of code, which is known by following imports."""
+"""Endings of code, which is known by following imports, and by `imported`."""
 _opened: dict[Path, None] = {}
+_before: frozenset[str] = frozenset()
+"""Modules that were imported when watching began."""
 _watching = False
 
 
@@ -39,11 +41,11 @@ def watch(packages: Iterable[str] = ()) -> None:
     Args:
         packages: names of installed packages that are no libraries here, but methods of others.
     """
-    global _watching
+    global _before, _watching
     _methods.extend(f"{os.sep}{name}{os.sep}" for name in packages)
     if not _watching:
         sys.addaudithook(_note)
-        _watching = True
+        _before, _watching = frozenset(sys.modules), True
 
 
 def hashes(named: Iterable[Path] = ()) -> dict[str, str]:
@@ -61,6 +63,22 @@ def hashes(named: Iterable[Path] = ()) -> dict[str, str]:
                 f"cannot read {path}: {error.strerror}; a method reads this file"
             ) from error
     return found
+
+
+def imported() -> list[str]:
+    """The modules and packages that were imported since watching began, but ours and libraries.
+
+    Following imports does not find a module whose name is a text, as `importlib` takes it.
+    """
+    found: dict[str, None] = {}
+    for name, module in list(sys.modules.items()) if _watching else ():
+        file = getattr(module, "__file__", None)
+        if name in _before or name.startswith(zoo.ALONE) or not isinstance(file, str):
+            continue
+        path = os.path.abspath(file)  # noqa: PTH100  (Path.resolve opens links)
+        if path.endswith(".py") and not path.startswith((*_LIBRARIES, *_OURS)):
+            found[name.partition(".")[0]] = None
+    return sorted(found)
 
 
 _methods: list[str] = []
@@ -87,7 +105,8 @@ def _is_others(frame: FrameType | None) -> bool:
     """Whether code that is neither this project's nor a library's is among the callers."""
     while frame is not None:
         name = frame.f_code.co_filename
-        if os.path.isabs(name):  # noqa: PTH117  (frozen code has names such as <frozen importlib>)
+        if not name.startswith("<"):  # as <frozen importlib>
+            name = os.path.abspath(name)  # noqa: PTH100  (a file may be named from this folder)
             library = name.startswith(_LIBRARIES) and not any(part in name for part in _methods)
             if not library and not name.startswith(_OURS):
                 return True

@@ -26,7 +26,7 @@ KINDS = (
     "command",
 )
 """The fields of a card that say where the method is; a card has one of them."""
-_TRIED = range(2, 17)
+TRIED = range(2, 17)
 """Scales that a file's name with `{scale}` is tried with."""
 _CODE = re.compile(r"github:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
 _CHOICES: Mapping[str, tuple[object, ...]] = {
@@ -105,8 +105,8 @@ class Card:
                 raise InputError(f"{self.label}: {name or self.kind} is empty; give a text")
         if plain(self.name) != self.name or set(self.name) & set("@;\"'"):
             raise InputError(
-                f"{self.label}: the name is no plain text; leave out control characters, quotes, "
-                "@ and ;"
+                f"{self.label}: the name is no plain text, without control characters, quotes, @ "
+                'or semicolon; give another, as name = "Ours", or :name=Ours after a file'
             )
         if self.multiple < 1:
             raise InputError(f"{self.label}: multiple is {self.multiple}; give 1 or more pixels")
@@ -121,6 +121,11 @@ class Card:
             raise InputError(
                 f"{self.label}: code is {self.code!r}; give github:OWNER/REPO@COMMIT with all 40 "
                 "digits of the commit"
+            )
+        if not _is_plain(self.arguments):
+            raise InputError(
+                f"{self.label}: arguments are {dict(self.arguments)!r}; give texts, numbers, truth "
+                "values, and lists or tables of these"
             )
         if bool(self.code) != bool(self.files):
             raise InputError(
@@ -145,6 +150,10 @@ class Card:
         """The file or folder of the source, without what chooses a part of it, `#KEY`."""
         return self._file(self.source)
 
+    def file_at(self, scale: int) -> Path:
+        """`file` at a scale."""
+        return self._file(at_scale(self.source, scale))
+
     def scales_found(self) -> tuple[int, ...]:
         """Scales for which the file or folder exists, if the source's name has `{scale}`; else ().
 
@@ -164,11 +173,11 @@ class Card:
     def _scales_of(self, name: str) -> tuple[int, ...]:
         if SCALE not in name:
             return ()
-        found = tuple(x for x in _TRIED if self._file(at_scale(name, x)).exists())
+        found = tuple(x for x in TRIED if self._file(at_scale(name, x)).exists())
         if not found:
             raise InputError(
-                f"{self.label}: no {self.folder / name} for any scale from {min(_TRIED)} to "
-                f"{max(_TRIED)}; give a path that exists"
+                f"{self.label}: no {self.folder / name} for any scale from {min(TRIED)} to "
+                f"{max(TRIED)}; give a path that exists"
             )
         return found
 
@@ -219,6 +228,15 @@ class Card:
             if each.name not in ("name", "kind", "source", "folder") and value != _default(each):
                 shown[each.name] = value
         return f"card({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value consists of what JSON has, so that a number can be known by it."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(x) for key, x in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def _refuse_to_build(scale: int, settings: Mapping[str, Any]) -> Any:

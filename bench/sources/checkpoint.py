@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.files import packed, weight_file
 from bench.files.weights import alike
-from bench.sources.absent import standing_in
+from bench.runtimes.absent import standing_in
 from bench.sources.card import Card
 from bench.sources.probe import probe
 from zoo.errors import InputError, listed, one_line, plain

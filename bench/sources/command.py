@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from bench import images
 from bench.datasets.matching import paired
 from bench.protocol import PROTOCOLS
-from bench.sources import program
-from bench.sources.card import Card
+from bench.runtimes import program
+from bench.sources.card import TRIED, Card
 from zoo.errors import InputError, listed, plain
 from zoo.method import SCALE, Method, Settings, at_scale
 
@@ -47,7 +47,6 @@ _OF_NETWORKS = {"range": 0, "luma": "", "layout": ""}
 """Fields of a card that no file of 8 bits needs, with their defaults."""
 _EXACT = 1e-6
 """How far a whole level may be from an integer, by rounding in double."""
-_TRIED = range(2, 17)
 
 
 def method(card: Card) -> Method:
@@ -85,7 +84,7 @@ def _files(card: Card, words: Sequence[str]) -> Iterator[str]:
     for word in words:
         for name in filter(None, {word, word.partition("=")[2]}):
             path = card.folder.resolve() / name
-            if any(Path(at_scale(str(path), scale)).is_file() for scale in _TRIED):
+            if any(Path(at_scale(str(path), scale)).is_file() for scale in TRIED):
                 yield str(path)
 
 

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from bench.files import packed
 from bench.graph.trace import SIDE
+from bench.runtimes.external import Fit, fit_for
 from bench.sources.card import Card
-from bench.sources.external import Fit, fit_for
 from zoo.errors import InputError, one_line
 from zoo.method import Channels, Method
 

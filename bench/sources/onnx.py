@@ -24,9 +24,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from bench.machine import out_of_memory
+from bench.runtimes.external import External, Layout, Port
+from bench.runtimes.onnx_graph import Interpreter
 from bench.sources.card import Card
-from bench.sources.external import External, Layout, Port
-from bench.sources.onnx_graph import Interpreter
 from zoo.errors import InputError, listed, one_line
 from zoo.method import Channels, Method
 
@@ -128,6 +128,15 @@ def _read(path: Path) -> _File:
     data = _external_data(path, model.graph)
     size = len(content) + sum(each.stat().st_size for each in data)
     return _File(path, model, size, data)
+
+
+def data_of(path: Path) -> tuple[Path, ...]:
+    """The files beside a model that hold its external data.
+
+    Raises:
+        InputError: the model cannot be read, or a file is elsewhere, missing, or too short.
+    """
+    return _read(path).data
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

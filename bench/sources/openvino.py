@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -18,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.sources import openvino_graph
+from bench.runtimes import openvino_graph
+from bench.runtimes.external import External, Layout, Port
 from bench.sources.card import Card
-from bench.sources.external import External, Layout, Port
 from zoo.errors import InputError, one_line
 from zoo.method import Method
 
@@ -49,13 +50,17 @@ def method(card: Card) -> Method:
     if takes == "LR":
         scales = scales or (network.factor,)
     made = card.method("luma" if network.takes.channels == 1 else "RGB", network.white, scales)
-    weights = [str(card.folder / card.source)[: -len(".xml")] + ".bin"]
+    if path.suffix.lower() == ".xml":
+        beside = [str(card.folder / card.source)[: -len(".xml")] + ".bin"]
+    else:
+        data = (each for scale in scales or (1,) for each in _data_of(card.path(scale)))
+        beside = [str(each.resolve()) for each in data]
     return replace(
         made,
         takes=takes,
         opener=functools.partial(_opened, card, takes),
         default_weights=str(card.folder / card.source),
-        files=tuple(weights) if path.suffix.lower() == ".xml" else (),
+        files=tuple(beside),
         libraries=("openvino",),
     )
 
@@ -256,8 +261,28 @@ def _read(path: Path) -> tuple[Any, list[Path]]:
             raise InputError(f"{path} has its weights in {weights}, which does not exist; add it")
         files.append(weights)
     _refuse_another_kind(path)
+    files += _data_of(path)
     with _explained(path):
         return _core().read_model(path), files
+
+
+def _data_of(path: Path) -> tuple[Path, ...]:
+    """The files beside an ONNX file that hold its external data; none for other files.
+
+    Raises:
+        InputError: a file is outside the folder, missing, or too short, or cannot be looked for.
+    """
+    # The name of the entry that names a file.
+    if path.suffix.lower() != ".onnx" or b"location" not in path.read_bytes():
+        return ()
+    if find_spec("onnx") is None or find_spec("onnxruntime") is None:
+        raise InputError(
+            f"{path} keeps weights in other files, which need onnx to be found; run: pip install "
+            "'sisrbench[onnx]'"
+        )
+    from bench.sources.onnx import data_of
+
+    return data_of(path)
 
 
 def _refuse_another_kind(path: Path) -> None:

@@ -18,8 +18,9 @@ from torch import nn
 import zoo
 from bench.files import fetch
 from bench.files.fetch import RemoteFile
+from bench.files.identity import IN_EVERY_KEY
 from bench.progress import Progress
-from bench.sources.card import FIELDS, TAGS, Card
+from bench.sources.card import FIELDS, TAGS, TRIED, Card
 from bench.sources.probe import probe
 from bench.sources.python_file import classes_in
 from zoo.errors import InputError, listed, one_line
@@ -114,9 +115,7 @@ def _file(card: Card) -> Path | None:
 def _weights(card: Card) -> Path:
     """The weights, among the files of `code` if they are listed there."""
     if card.weights in card.files or any(
-        card.weights == path.replace(str(scale), SCALE)
-        for path in card.files
-        for scale in range(2, 17)
+        card.weights == path.replace(str(scale), SCALE) for path in card.files for scale in TRIED
     ):
         return _checkout(card) / card.weights
     return card.folder / card.weights
@@ -145,7 +144,35 @@ def _target(card: Card) -> tuple[ModuleType, Callable[..., Any], str]:
         raise InputError(
             f"{place} has no class or function {name!r}; it has {listed(offered) or 'none'}"
         )
+    _refuse_what_makes_no_network(card, target, place if path is None else "")
     return module, target, sha256
+
+
+def _refuse_what_makes_no_network(card: Card, target: Callable[..., Any], installed: str) -> None:
+    """Refuse to call what is no class of networks, because a call may do anything.
+
+    A function of the user's own file, or of a package that is made for networks, may return one.
+
+    Args:
+        card: names the class or function.
+        target: the class or function.
+        installed: module of an installed package; '' for a file.
+
+    Raises:
+        InputError: another class, or a function of the standard library or of a library that
+            computes here.
+    """
+    if inspect.isclass(target):
+        makes = issubclass(target, nn.Module)
+    else:
+        homes = {installed, getattr(target, "__module__", None) or installed} if installed else ()
+        tops = {name.partition(".")[0] for name in homes}
+        makes = not tops & {*sys.stdlib_module_names, *IN_EVERY_KEY}
+    if not makes:
+        raise InputError(
+            f"{card.label}: {card.source} makes no network, and was not called; name a class that "
+            "derives from torch.nn.Module, or a function that returns one"
+        )
 
 
 def _imported(card: Card, path: Path | None, place: str) -> tuple[ModuleType, str]:

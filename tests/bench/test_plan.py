@@ -7,7 +7,7 @@ import torch
 
 import zoo
 from bench.datasets import Dataset
-from bench.files.identity import IN_EVERY_KEY
+from bench.files.identity import IN_EVERY_KEY, ROOT, code_of
 from bench.files.weights import ResolvedWeights
 from bench.plan import AccuracyRequest, Unit, accuracy_units
 from bench.protocol import load
@@ -67,3 +67,15 @@ def test_units_keep_the_order_in_which_datasets_are_asked_for() -> None:
     units = accuracy_units(requests, torch.device("cpu"), ("psnr",))
     found = [(unit.dataset.name, unit.scale) for unit in units if unit.dataset]
     assert found == [(name, scale) for name in ("set5", "set14", "b100") for scale in (2, 3)]
+
+
+def test_a_module_that_is_imported_by_a_text_is_part_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "entry_of_mine.py").write_text("import importlib")
+    helper = tmp_path / "helper_of_mine.py"
+    helper.write_text("AMOUNT = 1")
+    exempt = ROOT / "bench" / "plan.py"
+    found = code_of(tmp_path / "entry_of_mine.py", exempt, modules=["helper_of_mine"])
+    assert found.keys() == {"entry_of_mine.py", "helper_of_mine.py"}

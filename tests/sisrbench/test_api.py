@@ -37,7 +37,9 @@ def photos(tmp_path: Path) -> Path:
 def test_the_api_is_a_facade() -> None:
     tree = ast.parse(Path(sisrbench.__file__).read_text(encoding="utf-8"))
     names = [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"]
-    assert sorted([*names, "Inference", "InputError", "Protocol"]) == sorted(sisrbench.__all__)
+    assert sorted([*names, "Card", "Inference", "InputError", "Protocol"]) == sorted(
+        sisrbench.__all__
+    )
 
 
 def test_measure_gives_what_the_command_stores(photos: Path, tmp_path: Path) -> None:
@@ -250,7 +252,7 @@ def test_an_image_that_cannot_be_used_is_one_line(image: object, message: str) -
     ("call", "message"),
     [
         (lambda: sisrbench.measure([], "demo"), "no method is named; give one or more"),
-        (lambda: sisrbench.measure(None, "demo"), "None names nothing; give a name"),
+        (lambda: sisrbench.measure(None, "demo"), "None names no method; give a name, a file or"),
         (lambda: sisrbench.measure("bicubic", "demo", repeat=0), "repeat 0; give an integer"),
         (lambda: sisrbench.measure("bicubic", "demo", threads=1.5), "threads 1.5; give an integer"),
         (lambda: sisrbench.measure("bicubic", "demo", inference="fp16"), "'fp16'; give an Infer"),

@@ -9,6 +9,7 @@ import pytest
 
 import sisrbench
 from bench import sources
+from bench.sources import kinds, words
 from bench.sources.card import Card, read
 from zoo.errors import InputError
 
@@ -16,7 +17,7 @@ COMMIT = "0123456789" * 4
 
 
 def of(spec: str) -> Card:
-    found = sources.chosen(spec)
+    found = words.chosen(spec)
     assert found is not None
     return found.card
 
@@ -41,7 +42,7 @@ def test_short_forms(
 
 
 def test_a_plus_after_a_class_is_its_self_ensemble() -> None:
-    found = sources.chosen("net.py:Net+:n=64")
+    found = words.chosen("net.py:Net+:n=64")
     assert found is not None
     assert found.ensemble
     assert found.card.arguments == {"n": 64}
@@ -49,13 +50,19 @@ def test_a_plus_after_a_class_is_its_self_ensemble() -> None:
 
 @pytest.mark.parametrize("spec", ["espcn", "espcn+", "srcnn-9-1-5:n1=32@none", "espcn@x2.pth"])
 def test_methods_of_this_project_are_no_cards(spec: str) -> None:
-    assert sources.chosen(spec) is None
+    assert words.chosen(spec) is None
+
+
+def test_a_file_may_have_a_colon_in_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "a:b.onnx"
+    path.touch()
+    assert of(f"{path}:range=255").range == 255
 
 
 def test_a_method_in_a_file_is_no_class(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text('NAMES = ("deep",)\n')
-    assert sources.chosen(f"{path}:deep") is None
+    assert words.chosen(f"{path}:deep") is None
     assert of(f"{path}:Net").kind == "class"
 
 
@@ -100,6 +107,7 @@ BAD = {
     f'{NET}takes = "HR"': "takes is 'HR'; choose from: LR, interpolated",
     f'{NET}luma = "8-bit"': "luma is '8-bit'; choose from: studio, full",
     f'{NET}layout = "HWC"': "layout is 'HWC'; choose from: NCHW, NHWC",
+    f"{NET}arguments = {{ since = 2020-01-01 }}": "give texts, numbers, truth values, and lists",
     f"{NET}arguments = 3": "arguments is 3; give a table",
     f'{NAMED}onnx = "x.onnx"\nweights = "x.pth"': "weights belongs to a class; leave it out",
     f'{NET}code = "github:a/b@main"': "give github:OWNER/REPO@COMMIT with all 40 digits",
@@ -169,7 +177,22 @@ def test_a_command_is_known_by_its_words() -> None:
 
 
 def test_every_source_states_what_the_listing_shows() -> None:
-    for source in sources.known():
+    for source in kinds.known():
         assert source.example
         assert bool(source.extra) == bool(source.modules)
         assert all(suffix.startswith(".") for suffix in source.suffixes)
+
+
+@pytest.mark.parametrize("name", ["x.onnx", "x.pt2", "x.ts", "x{scale}.pth"])
+def test_a_folder_with_the_ending_of_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name.replace("{scale}", "2")).mkdir()
+    with pytest.raises(InputError, match="is a folder; give the path of a file"):
+        sources.require(str(tmp_path / name))
+
+
+def test_a_name_that_is_refused_shows_how_to_give_another(tmp_path: Path) -> None:
+    path = tmp_path / "a@b.ts"
+    path.touch()
+    with pytest.raises(InputError, match=":name=Ours after a file"):
+        sources.require(str(path))
+    sources.require(f"{path}:name=Ours")

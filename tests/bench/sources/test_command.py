@@ -28,7 +28,7 @@ from bench.metrics import load as metric
 from bench.network import prepare, remarks_of
 from bench.plan import Unit
 from bench.protocol import load as protocol
-from bench.sources import program
+from bench.runtimes import program
 from bench.sources.card import Card
 from bench.timing.clock import Timing
 from zoo.errors import InputError

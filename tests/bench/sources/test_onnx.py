@@ -33,9 +33,9 @@ from bench.inference import Inference
 from bench.network import prepare
 from bench.progress import Progress
 from bench.protocol import load as protocol
+from bench.runtimes.onnx_graph import Interpreter
 from bench.sources.card import Card
 from bench.sources.onnx import Network, method
-from bench.sources.onnx_graph import Interpreter
 from zoo.errors import InputError
 from zoo.method import Method
 

@@ -353,7 +353,7 @@ GRAPHS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_operators_give_the_shapes_of_openvino(name: str) -> None:
-    from bench.sources import openvino_graph
+    from bench.runtimes import openvino_graph
 
     x = ops.parameter([1, 4, 6, 8], np.float32)
     out = GRAPHS[name](x)
@@ -473,3 +473,32 @@ def test_edsr_of_mlperf_mobile(name: str, psnr: float, per_pixel: int, mirror: P
     assert (total(elementwise)(graph) > 0) == ("int8" in name)
     # Integers are summed by other instructions on other machines.
     assert _psnr(path, 2, "rcan2018") == pytest.approx(psnr, abs=0.01 if "int8" in name else 1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's older exporter
+def test_external_data_of_an_onnx_file_is_known_and_stays_in_its_folder(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="pip install 'sisrbench[onnx]'")
+    folder = tmp_path / "inside"
+    folder.mkdir()
+    torch.onnx.export(
+        _espcn(),
+        (torch.rand(1, 1, 24, 32),),
+        folder / "whole.onnx",
+        input_names=["x"],
+        dynamic_axes={"x": {2: "h", 3: "w"}},
+        dynamo=False,
+    )
+    model = onnx.load(folder / "whole.onnx")
+    net, data = folder / "net.onnx", folder / "net.data"
+    onnx.save(model, net, save_as_external_data=True, location="net.data", size_threshold=0)
+    made = method(_card(net))
+    assert made.files == (str(data),)
+    sizes = {path.name: path.stat().st_size for path in (net, data)}
+    assert OpenVINO(net, _card(net)).file_bytes == sum(sizes.values())
+    data.rename(tmp_path / "net.data")
+    model = onnx.load(net, load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = "../net.data"
+    net.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="outside its folder"):
+        method(_card(net))

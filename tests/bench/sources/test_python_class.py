@@ -235,3 +235,19 @@ def test_a_repositorys_file_with_another_hash_does_not_run(
     with pytest.raises(InputError, match=r"layers\.py") as caught:
         sisrbench.measure(card, "demo", scales=2, metrics="psnr", progress=False, trust_code=True)
     assert "executed" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("class_", "argument"),
+    [("os:system", "command"), ("os:mkdir", "path"), ("pathlib:Path.touch", "self"),
+     ("subprocess:Popen", "args"), ("torch:load", "f"), ("torch.hub:load", "repo_or_dir")],
+)  # fmt: skip
+def test_what_makes_no_network_is_not_called(class_: str, argument: str, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    words = {"command": f"touch {made}", "args": ["touch", str(made)]}
+    card = sisrbench.card(
+        name="Ours", class_=class_, arguments={argument: words.get(argument, str(made))}
+    )
+    with pytest.raises(InputError, match=r"was not called|has no class or function"):
+        sources.load(card)
+    assert not made.exists()

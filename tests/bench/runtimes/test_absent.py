@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 from torch import nn
 
-from bench.sources.absent import standing_in
+from bench.runtimes.absent import standing_in
 from zoo.errors import InputError
 
 IMPORTS = """

@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, interpolate
 
 from bench.graph.counting import products, total
 from bench.graph.trace import trace
-from bench.sources.external import External, Port, _pieces
+from bench.runtimes.external import External, Port, _pieces
 from zoo.errors import InputError
 
 PLAIN = Port(name="image", channels=1, layout="NCHW", dtype=torch.float32)

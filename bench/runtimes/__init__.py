@@ -1,0 +1,1 @@
+"""Programs that compute in the place of PyTorch: runtimes of file formats, and commands."""
