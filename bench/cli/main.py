@@ -128,6 +128,7 @@ for each in (
     measure.run,
     measure.score,
     sets.lr,
+    sets.pin,
     measure.reproduce,
     measure.cost,
     stored.report,

@@ -43,7 +43,8 @@ DEMO_DATASETS = ("demo",)
     multiple=True,
     type=options.DATASET,
     metavar="DATASET|DIR",
-    help="A set's name, or a folder of HR images; may be repeated.",
+    help="A set's name, or a folder of HR images; SET=DIR or FILE.csv=DIR for a folder that has a "
+    "manifest; may be repeated.",
 )
 @options.scale
 @options.protocol

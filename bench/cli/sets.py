@@ -1,8 +1,9 @@
-"""The commands that make files of datasets: lr."""
+"""The commands that make files of datasets: lr, pin."""
 
 from __future__ import annotations
 
 import hashlib
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,7 @@ def _files(
     """
     import torch
 
-    from bench import datasets, images
+    from bench import images
     from bench.datasets import pinned
     from bench.evaluate import hr_and_lr
 
@@ -112,15 +113,80 @@ def _files(
         sha256 = hashlib.sha256(content).hexdigest()
         rows.append(pinned.Row(f"LR_x{scale}", image.name, path.name, len(content), sha256))
         progress.advance()
-    known = datasets.manifest(dataset.name) if dataset.name in datasets.names() else None
     header = {
         "dataset": dataset.name,
         "scale": str(scale),
         "protocol": rules.name,
         "rules": rules.sha256,
-        "citation": known.citation if known else "",
-        "licence": known.licence if known else "",
+        "citation": dataset.citation,
+        "licence": dataset.licence,
     }
     text = pinned.text(header, rows, [image.sha256 for image in dataset.images])
     contents[folder.with_name(f"{folder.name}.csv")] = text.encode()
     return contents
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--name", help="The set's name in tables.  [default: the folder's name]")
+@click.option("--licence", default="", help="On what terms others may use the images.")
+@click.option("--citation", default="", help="The source of the images.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The manifest.  [default: NAME.csv]",
+)
+def pin(folder: Path, name: str | None, licence: str, citation: str, out: Path | None) -> int:
+    """Write a manifest of a folder of HR images, by which it is known again wherever it lies.
+
+    \b
+    sisrbench pin DIV2K_valid_HR --name div2k-valid --citation "Agustsson, Timofte, CVPRW 2017"
+    sisrbench run -m espcn -d div2k-valid.csv=/data/DIV2K_valid_HR
+
+    The manifest has the name, size and SHA-256 of each image. With it, a folder in which an image
+    is missing, changed, renamed or too many is refused. A manifest that is there already and
+    differs is not overwritten.
+    """  # noqa: D301
+    from bench import datasets, images
+    from bench.datasets import pinned
+    from bench.files.whole import write_whole
+    from bench.progress import Progress
+    from zoo.errors import plain
+
+    if not folder.is_dir():
+        raise InputError(f"no folder {str(folder)!r}; give a folder of HR images")
+    called = name if name is not None else folder.resolve().name
+    datasets.refuse_name(called, "the manifest")
+    if out is None and {"/", "\\"} & {*called}:
+        raise InputError(f"the name {called!r} is no file's name; give --out FILE.csv")
+    target = out or Path(f"{called}.csv")
+    if target.suffix.lower() != ".csv":
+        raise InputError(f"--out {target}; give a file whose name ends with .csv")
+    progress = Progress()
+    dataset = datasets.of_folder(folder, progress)
+    rows = []
+    with progress.work(1, len(dataset.images)), progress.piece(str(target)) as lines:
+        for image in dataset.images:
+            if plain(image.path.name) != image.path.name:
+                raise InputError(
+                    f"{plain(str(image.path))}: a manifest holds printable names only; rename the "
+                    "file"
+                )
+            images.decode(image.path)  # a set that cannot be measured is not worth sharing
+            size = image.path.stat().st_size
+            rows.append(pinned.Row("HR", image.name, image.path.name, size, image.sha256))
+            progress.advance()
+        header = dict(zip(pinned.HEADER, (called, citation, licence), strict=True))
+        content = pinned.text(header, rows).encode()
+        if not target.exists():
+            write_whole({target: content})
+            lines.append(f"{len(rows)} images written")
+        elif not target.is_file() or target.read_bytes() != content:
+            raise InputError(
+                f"{target} exists and has other contents; delete it, or give another --out"
+            )
+        else:
+            lines.append(f"{len(rows)} images, written before")
+    say(f"sisrbench run -m METHOD -d {shlex.quote(f'{target}={folder}')}")
+    return 0

@@ -1,23 +1,26 @@
-"""Data sets: a manifest for each published set, or a folder of the user's own images.
+"""Data sets: a manifest for each published set, a folder of images, or a folder with a manifest.
 
 A manifest is a CSV file in this folder, named after the set. The header lines are `# citation:` and
 `# licence:`. Then each row is a file, with the role (`HR`, or a published LR set), the origin and
-the SHA-256.
+the SHA-256. A folder is known again as a set by `SET=DIR`, and by `FILE.csv=DIR` as what
+`sisrbench pin` has written down.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from bench.datasets import pinned
 from bench.files import annotated_csv, fetch, whole
 from bench.files.fetch import RemoteFile
 from bench.progress import Progress
-from zoo.errors import InputError, listed, spelled, unknown
+from zoo.errors import InputError, listed, plain, spelled, unknown
 
 FOLDER = Path(__file__).parent
 LR_MARK = " lr="
@@ -40,6 +43,9 @@ class Dataset:
 
     name: str
     images: tuple[ImageFile, ...]
+    citation: str = ""
+    licence: str = ""
+    """As its manifest says; a folder without one has neither."""
 
     @property
     def sha256(self) -> str:
@@ -100,11 +106,25 @@ def require(name: str) -> None:
     """Check that a name is a data set or a folder, before anything is downloaded.
 
     Raises:
-        InputError: the name is neither a data set nor a folder.
+        InputError: the name is neither a data set nor a folder, nor either with a manifest.
     """
     if not name:
         raise InputError("'' names no dataset; give a set or a folder of images")
-    if name not in names() and not Path(name).is_dir():
+    if pair := _pair(name):
+        of, folder = pair
+        if of not in names() and not Path(of).is_file():
+            raise InputError(f"no manifest {of!r}; write it by `sisrbench pin DIR --out {of}`")
+        if not Path(folder).is_dir():
+            raise InputError(f"no folder {folder!r}; give {of}=DIR with the folder of its images")
+    elif name not in names() and not Path(name).is_dir():
+        given, _, folder = name.partition("=")
+        if folder and Path(folder).is_dir():
+            raise InputError(
+                f"{given!r} is no dataset and no manifest; give FILE.csv={folder} with a file of "
+                f"`sisrbench pin`, or one of: {', '.join(names())}"
+            )
+        if name.lower().endswith(".csv") and Path(name).is_file():
+            raise InputError(f"{name} is a manifest; give {name}=DIR with the folder of its images")
         if "/" in name or name.startswith("."):
             raise InputError(
                 f"no folder {name!r}; give a folder of images, or one of: {', '.join(names())}"
@@ -115,29 +135,113 @@ def require(name: str) -> None:
 def load(name: str, progress: Progress) -> Dataset:
     """The HR images of a data set or a folder; missing files of a data set are downloaded.
 
+    Args:
+        name: a data set, a folder, or `SET=DIR` or `FILE.csv=DIR`: a folder that has to hold what a
+            manifest says.
+        progress: shows a download, and what is left out of a folder.
+
     Raises:
-        InputError: the name is neither a data set nor a folder, or the folder has no images or a
-            broken link.
+        InputError: the name is none of these, the folder has no images or a broken link, or it
+            differs from the manifest.
         FetchError: a file of the data set cannot be downloaded.
     """
     require(name)
+    if pair := _pair(name):
+        return _known_again(*pair, progress)
     if name not in names():
-        return _folder(Path(name), progress)
-    files = manifest(name).role("HR")
+        return of_folder(Path(name), progress)
+    known = manifest(name)
+    files = known.role("HR")
     fetch.fetch_missing(name, files.values(), progress)
     return Dataset(
         name,
         tuple(
             ImageFile(image, fetch.local_path(file), file.sha256) for image, file in files.items()
         ),
+        known.citation,
+        known.licence,
     )
 
 
-def _folder(folder: Path, progress: Progress) -> Dataset:
+def _pair(given: str) -> tuple[str, str] | None:
+    """The set or manifest and the folder of `SET=DIR` or `FILE.csv=DIR`; None for another text.
+
+    A folder whose name has a `=` is a folder.
+    """
+    for sign in () if Path(given).is_dir() else re.finditer("=", given):
+        of, folder = given[: sign.start()], given[sign.end() :]
+        if of in names() or of.lower().endswith(".csv"):
+            return of, folder
+    return None
+
+
+def _known_again(of: str, folder: str, progress: Progress) -> Dataset:
+    """The images of a folder under the name of a set or manifest, which the folder has to hold.
+
+    Files of a set lie in the folder as in the folder of its public origin.
+
+    Raises:
+        InputError: the manifest cannot be used, or the folder differs from it.
+    """
+    root = Path(folder)
+    if of in names():
+        known = manifest(of)
+        name, citation, licence = of, known.citation, known.licence
+        files = known.role("HR")
+        base = os.path.commonpath([PurePosixPath(file.path).parent for file in files.values()])
+        rows = [
+            pinned.Row("HR", image, os.path.relpath(file.path, base), file.size or 0, file.sha256)
+            for image, file in files.items()
+        ]
+    else:
+        header, every = pinned.read(Path(of))
+        name, citation, licence = (header.get(key, "") for key in pinned.HEADER)
+        rows = [row for row in every if row.role == "HR"]
+        if not rows:
+            raise InputError(f"{of} has no HR images; give a manifest of `sisrbench pin`")
+        refuse_name(name, of)
+    others = [
+        path
+        for inner in sorted({root / PurePosixPath(row.path).parent for row in rows})
+        if inner.is_dir()
+        for path in _hr_paths(inner, progress)
+    ]
+    pinned.refuse_differences(root, name, rows, others)
+    return Dataset(
+        name,
+        tuple(ImageFile(row.image, root / row.path, row.sha256) for row in rows),
+        citation,
+        licence,
+    )
+
+
+def refuse_name(name: str, manifest: str) -> None:
+    """Check that a folder's manifest may give the folder this name.
+
+    Args:
+        name: the name, as Results will carry it.
+        manifest: the manifest, for the message.
+
+    Raises:
+        InputError: the name is empty, not printable, that of a published set, or has a mark of LR
+            files.
+    """
+    reason = ""
+    if not name or plain(name) != name or name != name.strip():
+        reason = f"calls its images {name!r}; give a name of printable characters"
+    elif name in names():
+        reason = f"takes the name of the dataset {name}; give another, or -d {name}=DIR"
+    elif LR_MARK in name:
+        reason = f"calls its images {name!r}, where {LR_MARK!r} stands for LR files; give another"
+    if reason:
+        raise InputError(f"{manifest} {reason}")
+
+
+def _hr_paths(folder: Path, progress: Progress) -> list[Path]:
     """All HR images of a folder, sorted by file name; what is left out is printed.
 
     Raises:
-        InputError: the folder has no images, or a broken link where an image should be.
+        InputError: the folder has a broken link where an image should be.
     """
     entries = sorted(folder.iterdir())
     # A broken link is named below; a folder or a pipe is no image, whatever its name.
@@ -167,6 +271,16 @@ def _folder(folder: Path, progress: Progress) -> Dataset:
     ):
         if left_out:
             progress.say(f"{folder}: left out, {reason}: {listed(left_out)}")
+    return paths
+
+
+def of_folder(folder: Path, progress: Progress) -> Dataset:
+    """All HR images of a folder, sorted by file name; what is left out is printed.
+
+    Raises:
+        InputError: the folder has no images, or a broken link where an image should be.
+    """
+    paths = _hr_paths(folder, progress)
     if not paths:
         raise InputError(f"{folder} holds no images; put {', '.join(SUFFIXES)} files there")
     stems = [path.stem for path in paths]
