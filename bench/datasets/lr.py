@@ -67,7 +67,7 @@ def load(given: str, dataset: Dataset, scale: int, progress: Progress) -> Paired
         given: an LR set as `benchmark` or `LR_x{scale}_benchmark`; else a folder, in which
             `{scale}` stands for the scale. Files may stand in the folder, or in one of its folders
             `X4`, `x4`, `LR_bicubic/X4`, `DIV2K_valid_LR_bicubic/X4`.
-        dataset: the HR images.
+        dataset: the HR images, which may lie in the same folder.
         scale: how many times smaller LR is, per side.
         progress: shows a download.
 
@@ -82,7 +82,8 @@ def load(given: str, dataset: Dataset, scale: int, progress: Progress) -> Paired
     names = [image.name for image in dataset.images]
     if inner:
         _refuse_doubled(Path(given), inner, names, scale)
-    found = paired(folder, names, scale, "LR", dataset.name)
+    hr = [image.path for image in dataset.images]
+    found = paired(folder, names, scale, "LR", dataset.name, hr)
     return replace(found, label=_label(given))
 
 

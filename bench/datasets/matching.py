@@ -88,7 +88,14 @@ _METHOD_ONLY = _Rule("NAME_METHOD", f"(?P<hr>.+){_SEPARATOR}(?P<method>[^_. -]*[
 _OTHER_WORDS = re.compile(r"(?:lr.*|hr|gt|x\d+)", re.IGNORECASE)
 
 
-def paired(folder: Path, images: Sequence[str], scale: int, role: Role, dataset: str) -> Paired:
+def paired(
+    folder: Path,
+    images: Sequence[str],
+    scale: int,
+    role: Role,
+    dataset: str,
+    besides: Iterable[Path] = (),
+) -> Paired:
     """A file of the folder for each image, found by name and hashed.
 
     The name of a file, without its ending, is the image's name, or `NAME_SR`, `NAMEx4`, `NAME_x4`,
@@ -103,12 +110,13 @@ def paired(folder: Path, images: Sequence[str], scale: int, role: Role, dataset:
         scale: the enlargement that the files are of.
         role: whether the files are SR or LR.
         dataset: the dataset's name, for messages.
+        besides: files that may lie in the folder too and are of no image, as the HR files.
 
     Raises:
         InputError: there is no such folder, an image has no file or more than one, a file fits more
             than one image, or a file cannot be read.
     """
-    found, remarks = _matched(folder, images, scale, role, dataset)
+    found, remarks = _matched(folder, images, scale, role, dataset, besides)
     return Paired(role, tuple(_hashed(name, path) for name, path in found.items()), remarks)
 
 
@@ -120,12 +128,22 @@ def _hashed(name: str, path: Path) -> ImageFile:
 
 
 def _matched(
-    folder: Path, images: Sequence[str], scale: int, role: Role, dataset: str
+    folder: Path,
+    images: Sequence[str],
+    scale: int,
+    role: Role,
+    dataset: str,
+    besides: Iterable[Path],
 ) -> tuple[dict[str, Path], tuple[str, ...]]:
     """The file of each image by the image's name, and what is to be said of them."""
     if not folder.is_dir():
         raise InputError(f"no folder {str(folder)!r} with {role} files of x{scale}; give one")
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    others = {path.resolve() for path in besides}
+    entries = sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.resolve() not in others
+    )
     files = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.is_dir()]
     owners, labels = _owners(files, _Known(images), _rules(role, scale))
     if role == "SR":
@@ -159,9 +177,9 @@ def _matched(
     left = [f"{path.name}/" if path.is_dir() else path.name for path in entries
             if path not in owners]  # fmt: skip
     if missing:
-        others = f", and has {listed(left, 3)}" if left else ""
+        has = f", and has {listed(left, 3)}" if left else ""
         raise InputError(
-            f"{folder} has no {role} file of x{scale} for {listed(missing)} of {dataset}{others}; "
+            f"{folder} has no {role} file of x{scale} for {listed(missing)} of {dataset}{has}; "
             f"add {'it' if len(missing) == 1 else 'them'} as {' or '.join(_forms(role, scale))}"
         )
     usual = {f"NAMEx{scale}"} if role == "LR" else set()  # DIV2K's form needs no word

@@ -115,6 +115,23 @@ def test_the_protocols_own_lr_from_files_gives_its_digits_under_a_name_of_its_ow
     assert {row["dataset"] for row in rows(tmp_path / "out")} == {f"hr lr={label}"}
 
 
+@pytest.mark.parametrize(
+    ("hr_form", "lr_form"),
+    [("{}", "{}x2"), ("{}_SRF_2_HR", "{}_SRF_2_LR"), ("{}_HR", "{}_LR"), ("{}", "{}_LR")],
+)
+def test_lr_files_may_lie_beside_the_hr_files(
+    hr_form: str, lr_form: str, hr: Path, lr: Path, run: Run, tmp_path: Path
+) -> None:
+    assert run("-m", "bicubic", "-s", 2) == 0
+    own = [row["value"] for row in rows(tmp_path / "out")]
+    for name in ("0801", "0802"):
+        (hr / f"{name}.png").rename(hr / f"{hr_form.format(name)}.png")
+        shutil.copy(lr / f"x2/{name}x2.png", hr / f"{lr_form.format(name)}.png")
+    assert run("-m", "bicubic", "-s", 2, "--lr", hr) == 0
+    assert [row["value"] for row in rows(tmp_path / "out")] == own
+    assert not any("left over" in row["note"] for row in rows(tmp_path / "out"))
+
+
 def test_other_lr_gives_other_digits_and_an_edited_file_is_measured_again(
     lr: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
