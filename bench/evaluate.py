@@ -158,7 +158,8 @@ def _apply(
         height, width = lr.shape[-2:]
         raise InputError(
             f"{method.name}: forward raised {one_line(error, 160)} with LR of {width}x{height} px; "
-            "fix the method, which has to take images of any size"
+            "fix the method, which has to take images of any size; if it takes multiples of a "
+            "number only, give multiple = NUMBER"
         ) from error
     if not isinstance(out, Tensor):
         raise InputError(f"{method.name} gave a {type(out).__name__}; expected a tensor")

@@ -43,6 +43,8 @@ from bench.result import Result
 from bench.tiles import Tiled
 from zoo.errors import MORE_MEMORY, InputError, listed, one_line
 
+_ALL_EXACT = "SR equals HR in every pixel of all images: are these SR files the HR images?"
+
 
 @lru_cache(maxsize=128)
 def decoded(path: Path, sha256: str) -> NDArray[np.uint8]:
@@ -333,7 +335,7 @@ def _average(
     """The average over a dataset, and a note with the number of images.
 
     An exact image has an infinite PSNR. Its value is left out, and the note names the image. If all
-    values are infinite, so is the average.
+    values are infinite, so is the average, and the note asks whether SR files are the HR images.
 
     Args:
         per_image: values by name of the image.
@@ -344,8 +346,10 @@ def _average(
     average = pooled(list(per_image.values()), quantity, protocol)
     finite = [value for value in per_image.values() if value != math.inf]
     # Where lower is better, an infinite value is no exact image, and the average shows it.
-    if average != math.inf or not finite or not metric.HIGHER_IS_BETTER:
+    if average != math.inf or not metric.HIGHER_IS_BETTER:
         return average, f"average of {len(per_image)} images"
+    if not finite:
+        return average, f"average of {len(per_image)} images; {_ALL_EXACT}"
     left_out = [name for name, value in per_image.items() if value == math.inf]
     count = f"average of {len(finite)} of {len(per_image)} images"
     return pooled(

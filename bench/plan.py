@@ -255,10 +255,15 @@ def refuse_namesakes(units: Iterable[Unit]) -> None:
     for unit in units:
         names = (unit.method.name, unit.weights.label, unit.scale, unit.on, unit.protocol.name)
         if known.setdefault(names, unit).key != unit.key:
-            raise InputError(
-                f"two different methods, files of weights or folders are called {unit.label}; "
-                "rename one of them"
-            )
+            raise namesakes(unit.label)
+
+
+def namesakes(called: str) -> InputError:
+    """InputError for two methods, files of weights or folders that have the same name."""
+    return InputError(
+        f"two different methods, files of weights or folders are called {called}; give one another "
+        'name, as name = "Ours" in a card, :name=Ours after a file or class, or --name'
+    )
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,25 @@ def remarks_on_average(note: str) -> list[str]:
     return note.split("; ")[1:]
 
 
+def by_place(remarks: Iterable[tuple[str, str, str, str]]) -> list[str]:
+    """Remarks in order, each once for a method, with all datasets and scales that have it.
+
+    Args:
+        remarks: method, dataset, scale and remark; the quantities of a method may repeat them.
+
+    >>> by_place([("net", "set5", "x2", "odd"), ("net", "set5", "x3", "odd")])
+    ['net, set5 x2 x3: odd']
+    """
+    found: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+    for method, dataset, scale, remark in remarks:
+        found.setdefault((method, remark), {}).setdefault(dataset, {})[scale] = None
+    return [
+        f"{method}, {', '.join(' '.join([dataset, *places[dataset]]) for dataset in places)}: "
+        f"{remark}"
+        for (method, remark), places in found.items()
+    ]
+
+
 Verdict: TypeAlias = Literal["reproduced", "deviates", "not measured", "claim inconsistent"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 

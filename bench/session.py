@@ -151,9 +151,28 @@ def is_experiment(name: str) -> bool:
 
 
 def _scales_of(method: Method, scales: Sequence[int]) -> Sequence[int]:
-    """The scales that were asked for; else those of `SCALES` that a method has, or all its own."""
-    usual = [scale for scale in SCALES if scale in (method.scales or SCALES)]
-    return scales or usual or method.scales
+    """The scales that were asked for; else those of `SCALES` that a method has, or all its own.
+
+    Of scales that were asked for, those that the method has, or all if it has none of them: then
+    the method is refused.
+    """
+    if scales:
+        return [scale for scale in scales if scale in (method.scales or scales)] or scales
+    return [scale for scale in SCALES if scale in (method.scales or SCALES)] or method.scales
+
+
+def _lacking(methods: Iterable[Method], scales: Sequence[int]) -> list[Failure]:
+    """The scales that were asked for, and that a method lacks that has others of them."""
+    return [
+        Failure(
+            f"{method.name} x{scale}",
+            f"it has {', '.join(f'x{own}' for own in method.scales)} only; without -s, a method "
+            "is measured at the scales that it has",
+        )
+        for method in methods
+        for scale in scales
+        if scale not in _scales_of(method, scales)
+    ]
 
 
 @dataclass(kw_only=True)
@@ -305,7 +324,7 @@ class Session:
                 spec, "measure", (names, scales, rules, wanted), {"timed": timed, "lr": lr}
             )
             for spec in others
-        ])  # fmt: skip
+        ], _lacking((method for method, _ in loaded), scales))  # fmt: skip
 
     def cost(
         self,
@@ -331,7 +350,8 @@ class Session:
         rules = protocols.named(protocol)
         own, others = self._split(specs)
         requests = []
-        for method, tag in map(sources.load, own):
+        loaded = [sources.load(spec) for spec in own]
+        for method, tag in loaded:
             if method.outputs is not None:
                 raise InputError(
                     f"{method.name}: SR files do not tell what it costs to compute them; leave "
@@ -352,7 +372,7 @@ class Session:
         return self._run("sisrbench: costs", units, [
             self._request(spec, "cost", (scales, rules), {"timed": timed})
             for spec in others
-        ])  # fmt: skip
+        ], _lacking((method for method, _ in loaded), scales))  # fmt: skip
 
     def reproduce(
         self,
@@ -479,13 +499,20 @@ class Session:
             quiet=self.progress.quiet,
         )
 
-    def _run(self, title: str, units: Sequence[Unit], requests: Sequence[Request] = ()) -> Outcome:
+    def _run(
+        self,
+        title: str,
+        units: Sequence[Unit],
+        requests: Sequence[Request] = (),
+        lacking: Sequence[Failure] = (),
+    ) -> Outcome:
         """The Results of all units; units that are not in the store are measured first.
 
         Args:
             title: the page's heading.
             units: measured in this process.
             requests: measured in a process each.
+            lacking: what was asked for, and cannot be measured.
 
         Raises:
             InputError: nothing could be measured, no time is asked for that could be measured
@@ -513,7 +540,8 @@ class Session:
             keys += [key for answer in answers for key in answer.keys]
             # Two paths may name one file, whose units are the same.
             by_unit = {key: found.results([key]) for key in keys}
-            failures = [*ran.failures, *(each for answer in answers for each in answer.failures)]
+            failures = [*ran.failures, *lacking]
+            failures += (each for answer in answers for each in answer.failures)
             results = [result for of_unit in by_unit.values() for result in of_unit]
             # If values on images were asked for, costs alone are no answer.
             calls = {request.call for request in requests}
@@ -557,10 +585,7 @@ def _refuse_namesakes(by_unit: Mapping[str, Sequence[Result]]) -> set[Cell]:
         for result in results:
             if owners.setdefault(cell(result), key) != key:
                 called = f"{result.method} x{result.scale} {result.dataset}".rstrip()
-                raise InputError(
-                    f"two different methods, files of weights or folders are called {called}; "
-                    "rename one of them"
-                )
+                raise plan.namesakes(called)
     return set(owners)
 
 

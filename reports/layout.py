@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from bench.result import doubts, remarks_on_average
+from bench.result import by_place, doubts, remarks_on_average
 from reports import quantities, scores
 from reports.scores import Gap, Place, Score
 from reports.tables import Method, Row, distinct, methods, rows, scale_name
@@ -83,14 +83,14 @@ def average_tables(results: pd.DataFrame) -> list[AverageTable]:
 
 
 def average_remarks(results: pd.DataFrame) -> list[str]:
-    """Remarks on averages, each with its method, dataset and scale.
+    """Remarks on averages, each with its method, and the datasets and scales that have it.
 
     Args:
         results: from `reports.tables.latest`; rows that are no averages are ignored.
     """
     averages = results[(results["dataset"] != "") & (results["image"] == "")]
-    return distinct(
-        f"{_method_name(row)}, {scores.where(row['dataset'], row['scale'])}: {remark}"
+    return by_place(
+        (_method_name(row), row["dataset"], scale_name(row["scale"]), remark)
         for row in rows(averages)
         for remark in remarks_on_average(row["note"])
     )

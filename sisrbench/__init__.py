@@ -560,7 +560,13 @@ def _methods(given: Methods) -> list[str | Card]:
     try:
         specs = [each if isinstance(each, Card) else str(each) for each in several]
     except TypeError:
-        raise InputError(f"{given!r} names no method; give a name, a file or a card") from None
+        if not callable(given):
+            raise InputError(f"{given!r} names no method; give a name, a file or a card") from None
+        kind = given.__name__ if isinstance(given, type) else type(given).__name__
+        raise InputError(
+            f"a {kind} in memory cannot be measured; give its class and weights as files: "
+            f'card(name="{kind}", class_="FILE.py:{kind}", weights="FILE.pth")'
+        ) from None
     if not specs:
         raise InputError("no method is named; give one or more")
     return specs

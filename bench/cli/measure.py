@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from bench.cli import options
 from bench.cli.terminal import say
 
 if TYPE_CHECKING:
     from bench.session import Outcome, Session
+    from bench.sources.words import Spec
 
 DEMO_METHODS = (
     "nearest",
@@ -34,7 +37,9 @@ DEMO_DATASETS = ("demo",)
     multiple=True,
     type=options.METHOD,
     metavar="METHOD",
-    help="NAME[:KEY=VALUE,...][@WEIGHTS] or a file ./mine.py; may be repeated.",
+    help="NAME[:KEY=VALUE,...][@WEIGHTS], or a method of your own: a card mine.toml, "
+    "net.py:Net@net.pth, net.onnx, a folder of SR images, ...; `sisrbench list sources` shows all. "
+    "May be repeated.",
 )
 @click.option(
     "-d",
@@ -82,8 +87,9 @@ def run(
     sisrbench run -m bicubic -m srcnn-9-1-5 -d set5 -d set14 -s 3
     sisrbench run -m srcnn-9-1-5@imagenet -d set5 -s 3    other published weights
     sisrbench run -m srcnn-9-1-5:n1=32@none -d demo       another width, fresh weights
-    sisrbench run -m ./mine.py@mine.safetensors -d ./photos
     sisrbench run -m espcn -d ./DIV2K_valid_HR --lr ./DIV2K_valid_LR_bicubic -s 4
+    sisrbench run -m net.py:Net:upscale=2@net_x2.pth -d set5 -s 2 --protocol rcan2018
+    sisrbench run -m mine.toml -m net.onnx -d ./photos    see docs/models.md
     """  # noqa: D301
     from bench.cli import tables
 
@@ -101,6 +107,7 @@ def run(
     places = outcome.write(session.out)
     tables.print_averages(outcome.results)
     tables.print_places(places)
+    _tell_protocol(methods)
     _tell_elsewhere(outcome, session.out)
     return _tell_failures(outcome)
 
@@ -156,6 +163,7 @@ def score(
     places = outcome.write(session.out)
     tables.print_averages(outcome.results)
     tables.print_places(places)
+    _tell_protocol([card])
     _tell_elsewhere(outcome, session.out)
     return _tell_failures(outcome)
 
@@ -276,6 +284,19 @@ def _tell_computed(outcome: Outcome) -> None:
         say(f"Nothing to compute: all {outcome.units} measurements are stored.", error=True)
     elif before := outcome.units - outcome.computed - len(outcome.failures):
         say(f"{before} of {outcome.units} measurements were stored before.", error=True)
+
+
+def _tell_protocol(specs: Iterable[Spec]) -> None:
+    """Print that the default protocol was taken, if a method is not this project's."""
+    from bench import sources
+
+    source = click.get_current_context().get_parameter_source("protocol_name")
+    if source is ParameterSource.DEFAULT and any(map(sources.is_of_user, specs)):
+        say(
+            f"protocol {options.DEFAULT_PROTOCOL}, the default, makes images as papers "
+            "of 2014 do; tables of RGB networks since 2018 follow --protocol rcan2018",
+            error=True,
+        )
 
 
 def _tell_elsewhere(outcome: Outcome, out: Path) -> None:

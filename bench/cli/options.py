@@ -111,11 +111,12 @@ scale = click.option(
     help="Enlargement, 2 or more; may be repeated.  [default: 2 3 4]",
 )
 
+DEFAULT_PROTOCOL = "srcnn2014"
 protocol = click.option(
     "--protocol",
     "protocol_name",
     type=PROTOCOL,
-    default="srcnn2014",
+    default=DEFAULT_PROTOCOL,
     show_default=True,
     metavar="NAME",
     help="Protocol; `sisrbench list protocols` lists the names.",

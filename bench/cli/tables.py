@@ -13,24 +13,28 @@ from rich.table import Table
 from bench import metrics
 from bench.cli.terminal import say
 from bench.progress import console
-from bench.result import VERDICTS, Result, doubts, remarks_on_average
+from bench.result import VERDICTS, Result, by_place, doubts, remarks_on_average
 
 
 def print_averages(measured: Sequence[Result]) -> None:
     """Print a line for each method with averages by dataset and scale; the best are bold.
 
-    Remarks on averages follow, a line each.
+    The title names the protocol. Remarks on averages follow, a line each.
     """
     averages = [found for found in measured if found.dataset and not found.image]
-    columns = list(dict.fromkeys((found.dataset, found.scale) for found in averages))
+    sets = list(dict.fromkeys(found.dataset for found in averages))
+    # The first method may lack a scale that another has.
+    columns = sorted(
+        {(found.dataset, found.scale) for found in averages},
+        key=lambda column: (sets.index(column[0]), column[1]),
+    )
     rows: dict[str, dict[tuple[str, int], list[str]]] = {}
-    remarks: dict[str, None] = {}
+    remarks: list[tuple[str, str, str, str]] = []
     for found in averages:
         weights = f"@{found.weights}" if found.weights else ""
         name = f"{found.method}{weights} {found.inference}".rstrip()
-        for remark in remarks_on_average(found.note):
-            # The quantities of a method share most remarks.
-            remarks[f"  {name}, {found.dataset} x{found.scale}: {remark}"] = None
+        place = (name, found.dataset, f"x{found.scale}")
+        remarks += [(*place, remark) for remark in remarks_on_average(found.note)]
         cell = rows.setdefault(name, {}).setdefault((found.dataset, found.scale), [])
         # The digits that papers print: two for PSNR, four for SSIM.
         digits = 2 if found.unit == "dB" else 4
@@ -38,7 +42,9 @@ def print_averages(measured: Sequence[Result]) -> None:
         is_best = found.value is not None and found.value == _best(found, averages)
         cell.append(f"[bold]{text}[/]" if is_best else text)
     quantities = " / ".join(dict.fromkeys(found.quantity for found in averages))
-    table = Table(title=quantities, box=box.SIMPLE, title_justify="left")
+    rules = ", ".join(dict.fromkeys(found.protocol for found in averages if found.protocol))
+    title = f"{quantities}, protocol {rules}" if rules else quantities
+    table = Table(box=box.SIMPLE)
     table.add_column("method")
     # Names are escaped, because rich reads [...] in a name as markup.
     for dataset, scale in columns:
@@ -46,9 +52,10 @@ def print_averages(measured: Sequence[Result]) -> None:
     for name, cells in rows.items():
         shown = (" / ".join(cells.get(column, ["-"])) for column in columns)
         table.add_row(rich.markup.escape(name), *shown)
+    say(title)
     console().print(table)
-    for line in remarks:
-        say(line)
+    for line in by_place(remarks):
+        say(f"  {line}")
 
 
 def _best(found: Result, averages: Sequence[Result]) -> float | None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -124,10 +126,12 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
     if path.is_dir():
         raise InputError(f"{path} is a folder, not weights; give the path of a file in it")
     if not path.is_file():
-        if SCALE in tag or (is_default and method.default_weights):
+        if SCALE in tag:
             raise InputError(
                 f"{method.name}: no file {str(path)!r} for x{scale}; give another scale"
             )
+        if is_default and method.default_weights:
+            raise InputError(f"{method.name}: no file {str(path)!r}; {_hint_for(path)}")
         offered = ", ".join([*tags, NONE])
         raise InputError(
             f"{method.name} has no weights {tag!r} and there is no such file; "
@@ -139,6 +143,20 @@ def of_tag(method: Method, tag: str, scale: int) -> ResolvedWeights:
     label = "" if is_default else spelled(located(tag)[0].name)
     label += f"#{spelled(key)}" if label and key else ""
     return ResolvedWeights(label, sha256_of(path), path=path, key=key)
+
+
+def _hint_for(path: Path) -> str:
+    """What to give instead of a file of weights that does not exist."""
+    if re.search(r"[:,]\w+=", path.name):
+        return "settings stand before the @, as NAME:KEY=VALUE@FILE"
+    if not path.parent.is_dir():
+        return f"there is no folder {str(path.parent)!r} either; give a path that exists"
+    try:
+        close = get_close_matches(path.name, [other.name for other in path.parent.iterdir()], n=1)
+    except OSError:
+        close = []
+    hint = f"did you mean {spelled(str(path.parent / close[0]))!r}? " if close else ""
+    return f"{hint}give a path that exists"
 
 
 def fresh(method: Method, scale: int, seed: int = SEED) -> nn.Module:

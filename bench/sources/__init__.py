@@ -7,9 +7,11 @@ extra brings) and EXAMPLE, and with `method(card)`. Listing the sources imports 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import sysconfig
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol as Interface
 from typing import cast
@@ -20,7 +22,7 @@ from bench.sources.card import Card
 from bench.sources.kinds import FACTS, FOLDER, known, of_field
 from bench.sources.python_file import classes_in, defines
 from bench.sources.words import Spec, chosen
-from zoo.errors import InputError, listed
+from zoo.errors import InputError, listed, spelled
 from zoo.method import SCALE, Method
 
 
@@ -99,8 +101,21 @@ def _refuse_other_files(spec: str) -> None:
         state = "has no known ending" if path.exists() else "does not exist"
         raise InputError(
             f"{name} {state}; a method is a name, a folder of SR images, or a file that ends in "
-            f"{', '.join(endings)} or .py; see `sisrbench list sources`"
+            f"{', '.join(endings)} or .py; {_hint_for(name)}see `sisrbench list sources`"
         )
+
+
+def _hint_for(name: str) -> str:
+    """What a user may have meant by a path that is no method, as a clause; '' if unknown."""
+    words = name.split()
+    if words and ((os.access(words[0], os.X_OK) and Path(words[0]).is_file()) or "{lr" in name):
+        return f'a program is given as "cmd:{words[0]} ..."; '
+    folder = Path(name).parent
+    try:
+        close = get_close_matches(Path(name).name, [other.name for other in folder.iterdir()], n=1)
+    except OSError:
+        close = []
+    return f"did you mean {spelled(str(folder / close[0]))!r}? " if close else ""
 
 
 def _refuse_without_method(path: Path) -> None:
@@ -123,6 +138,12 @@ def is_foreign(spec: Spec) -> bool:
     if found is None:
         return zoo.is_foreign(cast("str", spec))
     return found.card.kind != "images"
+
+
+def is_of_user(spec: Spec) -> bool:
+    """Whether the method, or the SR files, are the user's own."""
+    found = chosen(spec)
+    return found is not None or zoo.is_foreign(cast("str", spec))
 
 
 def label(spec: Spec) -> str:

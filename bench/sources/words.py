@@ -106,8 +106,10 @@ def _name_of_folder(path: str) -> str:
 
     >>> _name_of_folder("out/espcn/x{scale}"), _name_of_folder("out_x{scale}"), _name_of_folder(".")
     ('espcn', 'out', 'images')
+    >>> _name_of_folder("runs/net_4"), _name_of_folder("netx4"), _name_of_folder("runs/run2")
+    ('net', 'net', 'run2')
     """
-    scaled = rf"[xX_-]*(?:{re.escape(SCALE)}|[2-9])$"
+    scaled = rf"[xX_-]*{re.escape(SCALE)}$|(?:[_-]+[xX]?|[xX]|^)[2-9]$"
     named = (re.sub(scaled, "", part) for part in reversed(Path(path).parts))
     return next((name for name in named if name.strip("./")), "images")
 

@@ -19,9 +19,12 @@ from reports.template import fill
 TITLE = "Accuracy against cost"
 ORDER = 30
 
-# The axis of multiplies is the sum of these.
+# The axis of multiplies is the sum of the first and of the added.
 _COUNTED = "multiplies_per_input_px"
-_ADDED = ("interpolation_multiplies_per_input_px", "elementwise_multiplies_per_input_px")
+_COUNTED_720P = "multiplies_720p"
+_ELEMENTWISE = "elementwise_multiplies_per_input_px"
+_ADDED = ("interpolation_multiplies_per_input_px", _ELEMENTWISE)
+_WIDTH, _HEIGHT = 1280, 720
 
 Costs: TypeAlias = dict[tuple[str, int, str, str], dict[tuple[str, str], Row]]
 """(method, scale, quantity, inference) -> (weights, protocol) -> row of the cost."""
@@ -87,15 +90,32 @@ def render(tables: Tables) -> str | None:
 
 
 def counted(results: pd.DataFrame) -> Cost:
-    """The cost in multiplies per input pixel, with interpolation and elementwise multiplies."""
+    """The cost in multiplies per input pixel, with interpolation and elementwise multiplies.
+
+    Where a count per pixel depends on the size of the image, that for a 1280x720 output counts.
+    """
     costs = _costs(results)
 
+    def value(row: Row, key: str) -> float:
+        found = _under(costs, row, key, "")
+        return math.nan if found is None else float(found["value"])
+
     def cost(row: Row) -> Paid:
-        parts = [_under(costs, row, key, "") for key in (_COUNTED, *_ADDED)]
-        if parts[0] is None:
-            return Paid(math.nan)
         # A method that works on LR has no row for interpolation, because it does not interpolate.
-        return Paid(math.fsum(part["value"] for part in parts if part is not None))
+        added = math.fsum(part for key in _ADDED if not math.isnan(part := value(row, key)))
+        per_px = value(row, _COUNTED)
+        if not math.isnan(per_px):
+            return Paid(per_px + added)
+        of_720p = value(row, _COUNTED_720P)
+        if math.isnan(of_720p):
+            return Paid(math.nan)
+        side = row["scale"]
+        pixels = -(-_WIDTH // side) * -(-_HEIGHT // side)
+        said = "multiplies at a 1280x720 output, since the count depends on the size"
+        if math.isnan(value(row, _ELEMENTWISE)):
+            said += ", without elementwise ones"
+        # G for an image, M for a pixel.
+        return Paid(of_720p * 1e3 / pixels + added, (said,))
 
     return cost
 
@@ -194,7 +214,8 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
         y_label: the quantity and its unit.
         name: prefix of the panels' ids.
     """
-    panels, left_out, approximate = [], [], []
+    panels, left_out = [], []
+    approximate: dict[tuple[str, str], list[str]] = {}
     names = plot_names(methods(averages))
     for scale, found in averages.groupby("scale"):
         points = []
@@ -202,7 +223,8 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
             name_of_method = names[row["method"], row["weights"], row["inference"]]
             cost, why = axis.cost(row)
             points.append(Point(name_of_method, cost, row["value"], approximate=bool(why)))
-            approximate += [f"{name_of_method} {scale_name(row['scale'])}: {each}" for each in why]
+            for each in why:
+                approximate.setdefault((name_of_method, each), []).append(scale_name(row["scale"]))
         known = [p for p in points if math.isfinite(p.cost) and math.isfinite(p.quality)]
         left_out += [p.label for p in points if p not in known]
         if known:
@@ -218,7 +240,9 @@ def strip(averages: pd.DataFrame, axis: Axis, y_label: str, name: str) -> Strip:
             )
     missing = ", ".join(distinct(left_out))
     return Strip(
-        panels, f"{axis.label} not known: {missing}" if missing else "", distinct(approximate)
+        panels,
+        f"{axis.label} not known: {missing}" if missing else "",
+        [f"{name} {' '.join(at)}: {each}" for (name, each), at in approximate.items()],
     )
 
 

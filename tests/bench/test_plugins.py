@@ -117,7 +117,7 @@ def test_two_methods_of_one_name_are_refused(
     first, second = plugin(tmp_path / "a"), plugin(tmp_path / "b", "return x * 0.5")
     args = ("-d", photos, "-s", 2, "--out", tmp_path / "out")
     assert run("run", "-m", first, "-m", second, *args) == 2
-    assert "folders are called mine x2 photos; rename one of them" in capsys.readouterr().err
+    assert "folders are called mine x2 photos; give one another name" in capsys.readouterr().err
     assert not (tmp_path / "out" / "index.html").exists()
 
 

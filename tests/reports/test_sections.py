@@ -231,6 +231,25 @@ def test_methods_without_a_known_cost_are_named(results: pd.DataFrame, runs: pd.
     assert "multiplies per input px, M not known: k-svd" in words(fragment)
 
 
+def test_a_count_that_depends_on_the_size_is_that_of_1280x720(
+    results: pd.DataFrame, runs: pd.DataFrame
+) -> None:
+    counted = results["quantity"] == "multiplies_per_input_px"
+    sized = results[counted & (results["method"] == "k-svd")].assign(value=math.nan)
+    # 640x360 px of LR.
+    whole = sized.assign(quantity="multiplies_720p", unit="G", value=23040.0)
+    added = sized.assign(quantity="elementwise_multiplies_per_input_px", value=0.5)
+    rest = results[~(counted & (results["method"] == "k-svd"))]
+    fragment = accuracy_against_cost.render(of(pd.concat([rest, sized, whole, added]), runs)) or ""
+    assert "k-svd at 100.5" in html.unescape(fragment)
+    told = words(fragment)
+    assert "not known" not in told
+    assert "multiplies at a 1280x720 output, since the count depends on the size" in told
+    assert "without elementwise ones" not in told
+    without = accuracy_against_cost.render(of(pd.concat([rest, sized, whole]), runs))
+    assert "on the size, without elementwise ones" in words(without)
+
+
 def test_times_of_two_machines_share_no_panel(results: pd.DataFrame, runs: pd.DataFrame) -> None:
     gpu = results[results["quantity"] == "seconds"].assign(run="run-2")
     named = pd.DataFrame([("run-2", "device", "H200")], columns=["run", "key", "value"])
@@ -250,7 +269,7 @@ def test_an_approximate_time_is_marked_in_the_plot_and_the_table(
     doubted = results.assign(note=results["note"].mask(own, note))
     fragment = accuracy_against_cost.render(of(doubted, runs)) or ""
     assert fragment.count("~ k-svd at ") == 2  # a panel per scale
-    assert f"~ approximate: k-svd {TIMES}3: {BUSY}" in words(fragment)
+    assert f"~ approximate: k-svd {TIMES}2 {TIMES}3: {BUSY}" in words(fragment)
     assert "~ approximate" not in words(accuracy_against_cost.render(of(results, runs)))
     table = costs.render(of(doubted, runs)) or ""
     assert "~1.20" in words(table)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import nn
 
 import sisrbench
 from bench import images
@@ -253,6 +254,8 @@ def test_an_image_that_cannot_be_used_is_one_line(image: object, message: str) -
     [
         (lambda: sisrbench.measure([], "demo"), "no method is named; give one or more"),
         (lambda: sisrbench.measure(None, "demo"), "None names no method; give a name, a file or"),
+        (lambda: sisrbench.measure(nn.Flatten(), "demo"), "a Flatten in memory cannot be measured"),
+        (lambda: sisrbench.cost(nn.Flatten), 'class_="FILE.py:Flatten", weights="FILE.pth"'),
         (lambda: sisrbench.measure("bicubic", "demo", repeat=0), "repeat 0; give an integer"),
         (lambda: sisrbench.measure("bicubic", "demo", threads=1.5), "threads 1.5; give an integer"),
         (lambda: sisrbench.measure("bicubic", "demo", inference="fp16"), "'fp16'; give an Infer"),
