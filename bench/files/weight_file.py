@@ -12,7 +12,7 @@ import pickle
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -339,8 +339,36 @@ def read_tensors(path: Path, key: str = "") -> Reading:
             packed.check_zip(path)
             _refuse_program(path)
             # weights_only: the unpickler refuses code.
-            return _state_dict(torch.load(path, map_location="cpu", weights_only=True), path, key)
+            with torch.serialization.safe_globals(_BESIDE):
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
+            return _state_dict(loaded, path, key)
     raise InputError(f"{path}: weights end in {listed(SUFFIXES, 9)}, not {path.suffix!r}")
+
+
+class _Unread:
+    """Stands for what training programs keep beside weights; nothing of it is made or called."""
+
+    def __init__(self, *arguments: object) -> None:
+        """The object of an unpickler, which gives the arguments of the real one."""
+
+    def __setstate__(self, state: object) -> None:
+        """The state is dropped."""
+
+
+_BESIDE: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (_Unread, name)
+    for name in (
+        "argparse.Namespace",
+        "numpy.dtype",
+        "numpy._core.multiarray.scalar",
+        "numpy.core.multiarray.scalar",  # as NumPy 1 writes it
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+        "pathlib._local.PosixPath",  # as Python 3.13 writes it
+        "pathlib._local.WindowsPath",
+    )
+]
+"""Numbers of NumPy, arguments and paths, by the names that files give them."""
 
 
 def _refuse_program(path: Path) -> None:

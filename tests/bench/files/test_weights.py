@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import argparse
 import itertools
 import math
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -866,6 +868,29 @@ def test_two_networks_that_fit_are_refused_and_can_be_chosen(tmp_path: Path) -> 
     ):
         build(tmp_path / "a.ckpt")
     assert equal(build(tmp_path / "a.ckpt#state_dict.mean"), drawn(1))
+
+
+def test_numbers_of_numpy_arguments_and_paths_may_stand_beside_weights(tmp_path: Path) -> None:
+    content = {
+        "state_dict": drawn(),
+        "best_psnr": np.float64(38.0),
+        "epoch": np.int64(3),
+        "args": argparse.Namespace(lr=1e-4, scale=np.float32(2)),
+        "folder": Path("runs"),
+    }
+    torch.save(content, tmp_path / "a.pth")
+    assert equal(build(tmp_path / "a.pth"), drawn())
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as made,
+        zipfile.ZipFile(tmp_path / "old.pth", "w") as old,
+    ):
+        for name in made.namelist():
+            data = made.read(name)
+            if name.endswith("data.pkl"):  # NumPy 1 called the module so
+                assert b"numpy._core.multiarray" in data
+                data = data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+            old.writestr(name, data)
+    assert equal(build(tmp_path / "old.pth"), drawn())
 
 
 class Hyper(dict[str, int]):
