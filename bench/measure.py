@@ -159,18 +159,11 @@ def _accuracy(
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}
     psnr = {name: each[unit.protocol.psnr] for name, each in values.items()}
     try:
-        mistake = (
-            ""
-            if unit.sr is not None
-            else hint(
-                _seen(unit, dataset, psnr),
-                unit.scale,
-                unit.protocol,
-                unit.method,
-                run,
-                unit.device,
-            )
-        )
+        if unit.sr is not None:
+            mistake = _ALL_EXACT if set(psnr.values()) == {math.inf} else ""
+        else:
+            seen = _seen(unit, dataset, psnr)
+            mistake = hint(seen, unit.scale, unit.protocol, unit.method, run, unit.device)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -335,7 +328,7 @@ def _average(
     """The average over a dataset, and a note with the number of images.
 
     An exact image has an infinite PSNR. Its value is left out, and the note names the image. If all
-    values are infinite, so is the average, and the note asks whether SR files are the HR images.
+    values are infinite, so is the average.
 
     Args:
         per_image: values by name of the image.
@@ -346,10 +339,8 @@ def _average(
     average = pooled(list(per_image.values()), quantity, protocol)
     finite = [value for value in per_image.values() if value != math.inf]
     # Where lower is better, an infinite value is no exact image, and the average shows it.
-    if average != math.inf or not metric.HIGHER_IS_BETTER:
+    if average != math.inf or not (finite and metric.HIGHER_IS_BETTER):
         return average, f"average of {len(per_image)} images"
-    if not finite:
-        return average, f"average of {len(per_image)} images; {_ALL_EXACT}"
     left_out = [name for name, value in per_image.items() if value == math.inf]
     count = f"average of {len(finite)} of {len(per_image)} images"
     return pooled(
