@@ -12,7 +12,7 @@ import signal
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -256,7 +256,9 @@ def _of_function(value: object) -> Iterator[tuple[object, str, str, object]]:
 def _text(value: object) -> str:
     """A constant as text; of a dataclass and of what it holds, every field."""
     if is_dataclass(value) and not isinstance(value, type):
-        return f"{type(value).__qualname__} {_text(vars(value))}"
+        # A dataclass with slots has no __dict__.
+        held = {each.name: getattr(value, each.name, None) for each in fields(value)}
+        return f"{type(value).__qualname__} {_text(held | getattr(value, '__dict__', {}))}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_text(k)}: {_text(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
