@@ -32,10 +32,12 @@ from bench.evaluate import (
     takes_luma_of_hr,
 )
 from bench.files import weights
+from bench.files.identity import is_own
 from bench.hints.output import hint
+from bench.hints.repeat import repeat
 from bench.inference import switches
 from bench.machine import out_of_memory
-from bench.network import prepare, remarks_of
+from bench.network import prepare, remarks_of, timed_as
 from bench.plan import Unit
 from bench.progress import Progress
 from bench.protocol import Protocol
@@ -97,8 +99,8 @@ def _accuracy(
     """Results of each metric: a value for each image, then the average over the dataset.
 
     Images come in the order of the numbers in their names. The note of the average says which
-    images it leaves out, hints at a likely mistake in the method's output, and ends with the remark
-    on the weights.
+    images it leaves out, hints at a likely mistake in the method's output, says whether the output
+    changes from run to run, and ends with the remark on the weights.
 
     Raises:
         InputError: an image cannot be used, or a metric gave NaN.
@@ -158,12 +160,14 @@ def _accuracy(
     found = _each(measured, dataset.images, run, workers)
     values = {image.name: value for image, value in zip(dataset.images, found, strict=True)}
     psnr = {name: each[unit.protocol.psnr] for name, each in values.items()}
+    differs = ""
     try:
         if unit.sr is not None:
             mistake = _ALL_EXACT if set(psnr.values()) == {math.inf} else ""
         else:
             seen = _seen(unit, dataset, psnr)
             mistake = hint(seen, unit.scale, unit.protocol, unit.method, run, unit.device)
+            differs = _repeat(unit, dataset.images[0], run)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -201,7 +205,7 @@ def _accuracy(
                     note="; ".join(
                         remarks[image_name]
                         if image_name
-                        else filter(None, (note, mistake, *of_weights))
+                        else filter(None, (note, mistake, differs, *of_weights))
                     ),
                 )
             )
@@ -274,6 +278,17 @@ def _seen(
     for image in dataset.images:
         pixels = decoded(image.path, image.sha256)
         yield image.name, pixels, _lr_of(unit, image, pixels)[0], psnr[image.name]
+
+
+def _repeat(unit: Unit, image: ImageFile, module: Tiled) -> str:
+    """What is to be said if two runs of a network that is not this project's differ, else ''.
+
+    Sums have no fixed order on a GPU, and an external program is not started again.
+    """
+    if unit.device.type != "cpu" or timed_as(module) or is_own(unit.method.source):
+        return ""
+    pixels = decoded(image.path, image.sha256)
+    return repeat(pixels, unit.scale, unit.protocol, unit.method, module, unit.device)
 
 
 def _scored(

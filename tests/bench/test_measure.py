@@ -199,6 +199,22 @@ def test_output_in_bgr_order_is_hinted_at(photos: Path, output: str, said: str) 
     assert f"; the output seems to be {said}: PSNR would be " in note(photos, output)
 
 
+@pytest.mark.parametrize(
+    ("output", "differs"),
+    [
+        ("y", False),
+        ("y + torch.randn_like(y) / 100", True),
+        ("torch.nn.functional.dropout(y, 0.01)", True),
+        ("setattr(self, 'scale_', getattr(self, 'scale_', 1) * 0.99) or y * self.scale_", True),
+    ],
+)
+def test_output_that_changes_from_run_to_run_is_said(
+    photos: Path, output: str, differs: bool
+) -> None:
+    said = note(photos, output)
+    assert ("two runs on the same image differ" in said) is differs
+
+
 def test_gray_images_do_not_hide_that_the_order_is_bgr(photos: Path) -> None:
     with Image.open(photos / "0.png") as image:
         image.convert("L").save(photos / "0.png")
