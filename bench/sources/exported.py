@@ -548,8 +548,12 @@ def _calls(path: Path, graph: Mapping[str, Any], result: str) -> tuple[_Call, ..
             (item["name"], item.get("kind"), _argument(item["arg"])) for item in node["inputs"]
         ]
         schema = getattr(function, "_schema", None)
+        # Normalisation that has kept no statistics takes those of the image in every mode.
+        keeps = "batch_norm" not in node["target"] or any(
+            name == "running_mean" and value is not None for name, _, value in given
+        )
         for name, _, value in given:
-            if name in ("train", "training") and value is True:
+            if name in ("train", "training") and value is True and keeps:
                 raise InputError(
                     f"{path} was exported in training mode ({node['target']}); call .eval() before "
                     "torch.export.export"

@@ -125,9 +125,45 @@ def _read(path: Path) -> _File:
         ) from error
     if not model.ir_version or not model.graph.node or not model.graph.output:
         raise InputError(f"{path} is no ONNX file: it holds no graph; give an exported network")
+    _refuse_training(path, model.graph)
     data = _external_data(path, model.graph)
     size = len(content) + sum(each.stat().st_size for each in data)
     return _File(path, model, size, data)
+
+
+def _refuse_training(path: Path, graph: onnx.GraphProto) -> None:
+    """Refuse a graph with a layer that is training.
+
+    Raises:
+        InputError: such a layer.
+    """
+    held = _constants(graph)
+    for node in graph.node:
+        mode = [each.i for each in node.attribute if each.name == "training_mode"]
+        if (
+            node.op_type == "Dropout"
+            and len(node.input) > _TRAINING
+            and (node.input[_TRAINING] in held)
+        ):
+            mode = [int(numpy_helper.to_array(held[node.input[_TRAINING]]).item())]
+        if node.op_type in ("BatchNormalization", "Dropout") and any(mode):
+            raise InputError(
+                f"{path} was exported in training mode ({node.op_type}); call .eval() before "
+                "torch.onnx.export"
+            )
+
+
+_TRAINING = 2
+"""The input of Dropout that says whether it is training."""
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """Tensors that a graph holds, by name: its initializers and Constant nodes."""
+    held = {each.name: each for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            held[node.output[0]] = node.attribute[0].t
+    return held
 
 
 def data_of(path: Path) -> tuple[Path, ...]:
@@ -275,21 +311,40 @@ class _Levels(NamedTuple):
 
 
 def _levels(file: _File, name: str, operator: str) -> _Levels | None:
-    """Step and zero of the operator that reads an input or makes an output; None without it."""
+    """Step and zero of the operator that reads an input or makes an output; None without it.
+
+    Operators that only move values may stand between.
+
+    Raises:
+        InputError: the step differs between channels, or is not in the file.
+    """
     graph = file.model.graph
-    side = "input" if operator == "DequantizeLinear" else "output"
-    held = {each.name: each for each in graph.initializer}
-    for node in graph.node:
-        if node.op_type == operator and getattr(node, side)[0] == name:
+    reads = operator == "DequantizeLinear"
+    held = _constants(graph)
+    ends = {name}
+    for node in graph.node if reads else reversed(graph.node):
+        near, far = (node.input, node.output) if reads else (node.output, node.input)
+        if not ends & set(near[:1]):
+            continue
+        if node.op_type in _MOVES:
+            ends.add(far[0])
+        if node.op_type == operator:
             numbers = [held[each] for each in node.input[1:] if each in held]
-            if len(numbers) == len(node.input) - 1 and all(
-                math.prod(each.dims) == 1
-                and each.data_location != onnx.TensorProto.EXTERNAL
+            if len(numbers) < len(node.input) - 1 or any(
+                math.prod(each.dims) != 1 or each.data_location == onnx.TensorProto.EXTERNAL
                 for each in numbers
-            ):  # fmt: skip
-                step, *zero = (numpy_helper.to_array(each).item() for each in numbers)
-                return _Levels(float(step), int(zero[0]) if zero else 0)
+            ):
+                raise InputError(
+                    f"{file.path}: {operator} of {name} has no single step in the file; export it "
+                    "with one step for all channels of the image"
+                )
+            step, *zero = (numpy_helper.to_array(each).item() for each in numbers)
+            return _Levels(float(step), int(zero[0]) if zero else 0)
     return None
+
+
+_MOVES = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Slice", "DepthToSpace")
+"""Operators whose output holds values of their input."""
 
 
 def _white(card: Card, dtype: torch.dtype, levels: _Levels | None) -> Literal[1, 255]:
@@ -317,6 +372,18 @@ def _port(
         levels = _Levels(white / 255, 0 if dtype == torch.uint8 else -128)
     step, zero = levels or (1.0, 0)
     return Port(name=info.name, channels=channels, layout=layout, dtype=dtype, step=step, zero=zero)
+
+
+def _cut(takes: Port, white: int) -> tuple[str, ...]:
+    """A remark on an input that cannot store all of an image's values, if it cannot."""
+    if takes.dtype.is_floating_point:
+        return ()
+    limits = torch.iinfo(takes.dtype)
+    low, high = ((level - takes.zero) * takes.step for level in (limits.min, limits.max))
+    # What is rounded to the last level is not cut.
+    if low <= takes.step / 2 and high >= white - takes.step / 2:
+        return ()
+    return (f"the input stores {low:.4g} to {high:.4g} of [0, {white}], and the rest is cut",)
 
 
 # The module
@@ -493,6 +560,7 @@ def _network(card: Card, file: _File) -> Network:
     gives = _port(
         made, channels, found.layout, dtypes[1], _levels(file, made.name, "QuantizeLinear"), white
     )
+    notes += _cut(takes, white)
     return Network(
         file,
         model,
@@ -554,6 +622,8 @@ def _reshaped(file: _File, takes: Port, size: tuple[int, int]) -> tuple[bytes, t
         The model, and a remark if it was reshaped.
     """
     original = file.model.SerializeToString()
+    if _knows_its_pixels(file.model.graph, size):
+        return original, ()
     model = onnx.ModelProto()
     model.CopyFrom(file.model)
     rows, columns = (2, 3) if takes.layout == "NCHW" else (1, 2)
@@ -582,6 +652,44 @@ def _reshaped(file: _File, takes: Port, size: tuple[int, int]) -> tuple[bytes, t
     return free, (f"made for {width}x{height} px, and reshaped for images of any size",)
 
 
+def _knows_its_pixels(graph: onnx.GraphProto, size: tuple[int, int]) -> bool:
+    """Whether a graph sums over an image, or holds the number of its pixels.
+
+    An exporter writes the number of pixels as a constant, which is wrong for every other size.
+
+    Args:
+        graph: of a fixed size.
+        size: rows and columns of the image.
+    """
+    pixels = math.prod(size)
+    held = _constants(graph)
+    for node in graph.node:
+        if node.op_type in _SUMS:
+            axes = [list(each.ints) for each in node.attribute if each.name == "axes"]
+            if len(node.input) > 1 and node.input[1] in held:
+                axes = [numpy_helper.to_array(held[node.input[1]]).reshape(-1).tolist()]
+            if not axes or len(axes[0]) != 1 or axes[0][0] not in _OF_CHANNELS:
+                return True
+        for tensor in (held[name] for name in node.input if name in held):
+            if (
+                math.prod(tensor.dims) == 1
+                and tensor.data_location != onnx.TensorProto.EXTERNAL
+                and node.op_type in _SCALES
+            ):
+                number = float(numpy_helper.to_array(tensor).item())
+                if any(math.isclose(number, pixels**power, rel_tol=1e-6) for power in _POWERS):
+                    return True
+    return False
+
+
+_SUMS = ("ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
+"""Operators whose result grows with the number of values."""
+_OF_CHANNELS = (1, -1)
+"""Axes of channels, in NCHW and in NHWC or in sequences of pixels."""
+_SCALES = ("Mul", "Div")
+_POWERS = (1.0, -1.0, 0.5, -0.5)
+
+
 def _size_by_ratio(model: onnx.ModelProto) -> None:
     """Change Resize operators to a stated size, where it is a whole multiple, to the multiple.
 
@@ -595,10 +703,7 @@ def _size_by_ratio(model: onnx.ModelProto) -> None:
         each.name: _shape(each)
         for each in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
     }
-    held = {each.name: each for each in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            held[node.output[0]] = node.attribute[0].t
+    held = _constants(model.graph)
     for place, node in enumerate(model.graph.node):
         if node.op_type != "Resize" or len(node.input) != _INPUTS_WITH_SIZES:
             continue

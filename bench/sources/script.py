@@ -13,7 +13,7 @@ import functools
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -218,7 +218,9 @@ def _checked(path: Path) -> bytes:
             f"{path} is no TorchScript archive: it holds no code; give a file of torch.jit.save"
         )
     for name in code:
-        for used in _used(path, members[name]):
+        tree = _parsed(path, members[name])
+        _refuse_training(path, tree)
+        for used in _used(tree):
             family = re.match(r"ops\.(\w+)", used)
             if _REFUSED.fullmatch(used) or (family and family[1] not in _OPERATORS):
                 raise InputError(
@@ -239,23 +241,80 @@ def _checked(path: Path) -> bytes:
     return archive.getvalue()
 
 
-def _used(path: Path, code: bytes) -> Iterator[str]:
-    """Dotted names in code, such as `torch.conv2d`.
+def _parsed(path: Path, code: bytes) -> ast.Module:
+    """The code as a tree.
 
     Raises:
         InputError: the code cannot be parsed.
     """
     try:
-        tree = ast.parse(code)
+        return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(
             f"{path} holds code that cannot be read: {one_line(error, 80)}; write it with "
             "torch.jit.save"
         ) from error
+
+
+_TRAINED = re.compile(r"(?:torch|__torch__\.torch\.nn\.functional)\.(\w*dropout\w*?|batch_norm)_?")
+"""Functions that do something else in training."""
+_PLACES = {"dropout": 2, "batch_norm": 5}
+"""Where such a function takes whether it is training."""
+
+
+def _refuse_training(path: Path, tree: ast.Module) -> None:
+    """Refuse a program in which a layer is training, whatever mode the program is in.
+
+    `torch.jit.trace` writes the mode of the moment as a constant.
+
+    Raises:
+        InputError: such a layer.
+    """
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        named = {
+            target.id: _dotted(node.value)  # `_0 = torch.dropout`
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(function):
+            if isinstance(node, ast.Call):
+                dotted = _dotted(node.func)
+                _refuse_training_call(path, named.get(dotted) or dotted, node.args)
+
+
+def _refuse_training_call(path: Path, called: str, given: Sequence[ast.expr]) -> None:
+    """As `_refuse_training`, of a call of a function by its dotted name."""
+    found = _TRAINED.fullmatch(called)
+    if found is None:
+        return
+    constants = [each.value if isinstance(each, ast.Constant) else ... for each in given]
+    normalises = found[1] == "batch_norm"
+    # Normalisation that has kept no statistics takes those of the image in every mode, and in a
+    # scripted module they are not known to be None before it runs.
+    if normalises and (not called.startswith("torch.") or None in constants[3:4]):
+        return
+    place = _PLACES["batch_norm" if normalises else "dropout"]
+    if len(constants) > place and constants[place] is True:
+        raise InputError(
+            f"{path} was traced in training mode ({found[1]}); call .eval() before torch.jit.trace"
+        )
+
+
+def _used(tree: ast.Module) -> Iterator[str]:
+    """Dotted names in code, such as `torch.conv2d`."""
     for node in ast.walk(tree):
-        names: list[str] = []
-        while isinstance(node, ast.Attribute):
-            names.append(node.attr)
-            node = node.value  # noqa: PLW2901
-        if names and isinstance(node, ast.Name):
-            yield ".".join([node.id, *reversed(names)])
+        if isinstance(node, ast.Attribute) and (dotted := _dotted(node)):
+            yield dotted
+
+
+def _dotted(node: ast.expr) -> str:
+    """The name that a tree of attributes spells; '' if it starts with no name."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(names)]) if isinstance(node, ast.Name) else ""

@@ -327,6 +327,20 @@ def test_networks_of_another_kind(
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of torch itself
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize(
+    "module", [nn.BatchNorm2d(1, track_running_stats=False), nn.InstanceNorm2d(1)]
+)
+def test_normalisation_by_the_image_is_no_training(
+    module: nn.Module, decomposed: bool, tmp_path: Path
+) -> None:
+    x = torch.rand(1, 1, 9, 8)
+    program = torch.export.export(module.eval(), (x,))
+    torch.export.save(program.run_decompositions() if decomposed else program, tmp_path / "n.pt2")
+    assert torch.allclose(Exported(tmp_path / "n.pt2")(x), module(x), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # of torch itself
 def test_decomposed_graphs(tmp_path: Path) -> None:
     x = torch.rand(1, 1, 8, 8)
     for module, fault in ((Mean().eval(), ""), (Mean().train(), "changes its buffers")):

@@ -243,6 +243,88 @@ def test_levels_are_those_of_the_quantizing_operator(tmp_path: Path) -> None:
     assert torch.allclose(network(levels), levels, atol=1e-6)
 
 
+@pytest.mark.parametrize("as_nodes", [False, True])
+def test_levels_are_read_from_nodes_and_past_what_moves_values(
+    tmp_path: Path, as_nodes: bool
+) -> None:
+    numbers = {"step": np.array(0.02, dtype=np.float32), "zero": np.array(7, dtype=np.uint8)}
+    given = [_node("Constant", "", name, value=numpy_helper.from_array(number))
+             for name, number in numbers.items()]  # fmt: skip
+    for node in given:
+        del node.input[:]
+    path = _save(
+        tmp_path / "net.onnx",
+        [
+            *(given if as_nodes else ()),
+            _node("Transpose", "x", "planes", perm=[0, 3, 1, 2]),
+            _node("DequantizeLinear", "planes step zero", "f"),
+            _node("Mul", "f f", "squared"),
+            _node("QuantizeLinear", "squared step zero", "levels"),
+            _node("Transpose", "levels", "y", perm=[0, 2, 3, 1]),
+        ],
+        (1, "h", "w", 1),
+        None if as_nodes else numbers,
+        takes=TensorProto.UINT8,
+        gives=TensorProto.UINT8,
+    )
+    made, network = _opened(path, takes="interpolated")
+    assert made.range == 1
+    levels = (_image(1, 9, 8) * 50).round() / 50
+    assert float((network(levels) - levels**2).abs().max()) < 0.01 + 1e-6  # the nearest level
+
+
+def test_a_step_for_each_channel_of_the_image_is_refused(tmp_path: Path) -> None:
+    held = {
+        "step": np.array([0.004, 0.005, 0.006], dtype=np.float32),
+        "zero": np.zeros(3, dtype=np.uint8),
+    }
+    nodes = [_node("DequantizeLinear", "x step zero", axis=1)]
+    path = _save(tmp_path / "net.onnx", nodes, (1, 3, "h", "w"), held, takes=TensorProto.UINT8)
+    with pytest.raises(InputError, match="DequantizeLinear of x has no single step in the file"):
+        _opened(path, takes="interpolated")
+
+
+@pytest.mark.parametrize(
+    ("step", "zero", "kind", "said"),
+    [
+        (1 / 255, 0, np.uint8, ()),
+        (1 / 255, -128, np.int8, ()),
+        (1 / 300, 0, np.uint8, ("the input stores 0 to 0.85 of [0, 1], and the rest is cut",)),
+        (1 / 255, 0, np.int8, ("the input stores -0.502 to 0.498 of [0, 1], and the rest is cut",)),
+        (1.0, 20, np.uint8, ("the input stores -20 to 235 of [0, 255], and the rest is cut",)),
+    ],
+)
+def test_what_an_input_cannot_store_is_said(
+    tmp_path: Path, step: float, zero: int, kind: Any, said: tuple[str, ...]
+) -> None:
+    held = {"step": np.array(step, dtype=np.float32), "zero": np.array(zero, dtype=kind)}
+    takes = TensorProto.UINT8 if kind is np.uint8 else TensorProto.INT8
+    nodes = [_node("DequantizeLinear", "x step zero")]
+    path = _save(tmp_path / "net.onnx", nodes, held=held, takes=takes)
+    assert _opened(path, takes="interpolated")[1].remarks == said
+
+
+@pytest.mark.parametrize(
+    ("nodes", "held"),
+    [
+        (
+            [_node("Dropout", "x ratio training")],
+            {"ratio": np.array(0.5, dtype=np.float32), "training": np.array(True)},
+        ),
+        (
+            [_node("BatchNormalization", "x a b b a", "y c d", training_mode=1)],
+            {"a": np.ones(1, dtype=np.float32), "b": np.zeros(1, dtype=np.float32)},
+        ),
+    ],
+)
+def test_a_file_in_training_mode_is_refused(
+    tmp_path: Path, nodes: Sequence[onnx.NodeProto], held: Mapping[str, NDArray[Any]]
+) -> None:
+    path = _save(tmp_path / "net.onnx", nodes, held=held)
+    with pytest.raises(InputError, match=r"was exported in training mode .* call \.eval\(\)"):
+        _opened(path, takes="interpolated")
+
+
 def test_half_precision_is_computed_as_it_is(tmp_path: Path) -> None:
     kind = TensorProto.FLOAT16
     path = _save(tmp_path / "net.onnx", [_node("Identity", "x")], takes=kind, gives=kind)
@@ -277,6 +359,32 @@ def test_a_resize_to_a_stated_size_is_reshaped_by_its_ratio(tmp_path: Path) -> N
     expected = conv2d(x, torch.from_numpy(held["w"]), padding=2)
     assert torch.allclose(network(x), interpolate(expected, scale_factor=2), atol=1e-6)
     assert trace(network, x).outputs[0].shape == (1, 1, 60, 82)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "held"),
+    [
+        (
+            [_node("ReduceSum", "x axes", "s"), _node("Mul", "s tiny", "m"), _node("Add", "x m")],
+            {"axes": np.array([2, 3]), "tiny": np.array(1e-3, dtype=np.float32)},
+        ),
+        (
+            [
+                _node("GlobalAveragePool", "x", "s"),
+                _node("Div", "s pixels", "m"),
+                _node("Add", "x m"),
+            ],
+            {"pixels": np.array(32 * 48, dtype=np.float32)},
+        ),
+    ],
+)
+def test_a_file_that_knows_its_number_of_pixels_is_not_reshaped(
+    tmp_path: Path, nodes: Sequence[onnx.NodeProto], held: Mapping[str, NDArray[Any]]
+) -> None:
+    path = _save(tmp_path / "net.onnx", nodes, (1, 1, 32, 48), held)
+    remarks = _opened(path, takes="interpolated")[1].remarks
+    assert len(remarks) == 1
+    assert remarks[0].endswith("where seams may differ from the whole image")
 
 
 def test_else_images_are_padded_or_cut(tmp_path: Path) -> None:

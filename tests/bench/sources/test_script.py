@@ -131,6 +131,43 @@ def test_a_real_program_that_writes_a_file(tmp_path: Path) -> None:
         Script(path)
 
 
+@pytest.mark.parametrize(
+    ("layer", "called"),
+    [
+        (nn.Dropout(0.5), "dropout"),
+        (nn.Dropout2d(0.5), "feature_dropout"),
+        (nn.BatchNorm2d(1), "batch_norm"),
+    ],
+)
+def test_a_program_traced_in_training_mode_is_refused(
+    layer: nn.Module, called: str, tmp_path: Path
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.jit.trace(layer.train(), torch.rand(1, 1, 8, 8), check_trace=False)
+        torch.jit.save(made, tmp_path / "net.ts")
+    with pytest.raises(InputError, match=rf"traced in training mode \({called}\); call \.eval"):
+        Script(tmp_path / "net.ts")
+    Script(_saved(tmp_path / "net.ts", layer.eval(), torch.rand(1, 1, 8, 8)))
+    Script(_saved(tmp_path / "net.ts", layer.train()))  # its mode is no constant
+
+
+def test_dropout_that_is_always_on_is_refused(tmp_path: Path) -> None:
+    class Always(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.dropout(x, 0.5, training=True)
+
+    path = _saved(tmp_path / "net.ts", Always())
+    with pytest.raises(InputError, match=r"traced in training mode \(dropout\)"):
+        Script(path)
+
+
+def test_normalisation_by_the_image_is_no_training(tmp_path: Path) -> None:
+    layer = nn.BatchNorm2d(1, track_running_stats=False).eval()
+    Script(_saved(tmp_path / "net.ts", layer, torch.rand(1, 1, 8, 8)))
+    Script(_saved(tmp_path / "net.ts", layer))
+
+
 def test_built_in_classes(espcn: Path, tmp_path: Path) -> None:
     bad = _rewritten(espcn, tmp_path / "bad.ts", b"torch.nn.modules", b"torch.classes.rpc")
     with pytest.raises(InputError, match=r"holds a class of torch\.classes\.rpc"):
