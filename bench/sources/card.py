@@ -29,6 +29,7 @@ KINDS = (
 TRIED = range(2, 17)
 """Scales that a file's name with `{scale}` is tried with."""
 _CODE = re.compile(r"github:[\w.-]+/[\w.-]+@[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHOICES: Mapping[str, tuple[object, ...]] = {
     "takes": ("", "LR", "interpolated"),
     "channels": ("", *get_args(Channels)),
@@ -132,6 +133,27 @@ class Card:
                 f"{self.label}: code and files belong together; files names each file of the "
                 'repository that the class needs, as "models/net.py" = "SHA-256"'
             )
+        if self.code:
+            self._refuse_unchecked_code()
+
+    def _refuse_unchecked_code(self) -> None:
+        """Refuse a class of a repository whose file would not be checked by its whole hash.
+
+        Raises:
+            InputError: the file is not listed, or a hash is cut short.
+        """
+        file = self.source.rpartition(":")[0]
+        if file not in self.files:
+            raise InputError(
+                f"{self.label}: the file of the class, {file!r}, is not among files, which are "
+                f"{listed(list(self.files))}; list it with its SHA-256"
+            )
+        for path, sha256 in self.files.items():
+            if not _SHA256.fullmatch(sha256):
+                raise InputError(
+                    f"{self.label}: {path!r} has {sha256!r}; give all 64 hex digits of its "
+                    "SHA-256, in small letters, because the file is run"
+                )
 
     @property
     def label(self) -> str:

@@ -143,6 +143,11 @@ def method(card: Card) -> Method:
     scales = card.scales or card.scales_found()
     network = Exported(card.path(scales[0] if scales else 1))
     channels = _PLANES.get(network.planes, "any")
+    if network.planes and card.channels not in ("", channels):
+        raise InputError(
+            f"{network.path} takes {network.planes} channels, so channels is {channels!r}, not "
+            f"{card.channels!r}"
+        )
     takes = card.takes or ("interpolated" if network.factor == 1 else "LR")
     if takes == "LR":
         scales = scales or (network.factor,)

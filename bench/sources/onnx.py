@@ -61,26 +61,28 @@ def method(card: Card) -> Method:
     scales = card.scales_found() or card.scales
     files = [_read(card.path(scale)) for scale in scales or (1,)]
     network = _network(card, files[0])
-    if not scales and card.takes != "interpolated":
-        scales = (network.factor,)
+    takes = card.takes or ("interpolated" if network.factor == 1 else "LR")
+    if takes == "LR":
+        scales = scales or (network.factor,)
     made = card.method(_PLANES[network.takes.channels], network.white, scales)
     return replace(
         made,
-        opener=partial(_opened, card),
+        takes=takes,
+        opener=partial(_opened, card, takes),
         default_weights=str(card.folder / card.source),
         files=tuple(str(data.resolve()) for file in files for data in file.data),
         libraries=("onnxruntime",),
     )
 
 
-def _opened(card: Card, path: Path, scale: int) -> nn.Module:
+def _opened(card: Card, takes: str, path: Path, scale: int) -> nn.Module:
     """The module of a file at a scale.
 
     Raises:
         InputError: a file that cannot be used, or that enlarges by another factor.
     """
     network = _network(card, _read(path))
-    factor = 1 if card.takes == "interpolated" else scale
+    factor = scale if takes == "LR" else 1
     if network.factor != factor:
         raise InputError(
             f"{path} enlarges by {network.factor}, not by {factor}; "

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bench.graph.trace import computing_dtype
 from zoo.errors import InputError, one_line
 from zoo.method import Channels
 
@@ -41,11 +42,14 @@ def probe(
     """
     side = math.lcm(padded_to, _SIDE) if padded_to <= _SIDE else padded_to
     wanted = {"luma": (1,), "RGB": (3,)}.get(channels, (3, 1))
+    # A network without parameters takes any type, and the usual one is tried.
+    has_type = next(network.parameters(), None) is not None
+    dtype = computing_dtype(network) if has_type else torch.float32
     faults = []
     for planes in wanted:
         try:
             with torch.no_grad():
-                out = network(torch.zeros(1, planes, side, side))
+                out = network(torch.zeros(1, planes, side, side, dtype=dtype))
         except (Exception, SystemExit) as error:  # a network may raise anything
             faults.append(f"{planes} channels: {one_line(error, 120)}")
             continue

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -189,16 +190,57 @@ def _imported(card: Card, path: Path | None, place: str) -> tuple[ModuleType, st
         raise InputError(f"no file {str(path)!r}; give the path of a .py file that exists")
     root = root_of(card) or path.parent
     if (path.parent / "__init__.py").is_file() or card.code:
-        relative = path.resolve().relative_to(root.resolve()).with_suffix("")
-        dotted = ".".join(relative.parts)
+        inside = Path(place) if card.code else path.resolve().relative_to(root.resolve())
+        dotted = ".".join(inside.with_suffix("").parts)
+        if card.code:
+            _OnlyListed.watch(root, card.files)
         try:
-            return importlib.import_module(dotted), ""
+            module = importlib.import_module(dotted)
         except (Exception, SystemExit) as error:
             raise InputError(
                 f"{path} does not import as {dotted}: {one_line(error, 160)}; fix the file, or "
                 "install what it needs"
             ) from error
+        if Path(module.__file__ or "").resolve() != path.resolve():
+            raise InputError(
+                f"{path} does not import as {dotted}, because {module.__file__ or 'Python'} has "
+                "that name; give the file another name"
+            )
+        return module, ""
     return zoo.import_file(path)
+
+
+class _OnlyListed:
+    """A finder of modules that refuses files of a card's `code` whose hash the card does not say.
+
+    Such a file may be there because another card needed it, in another process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.allowed: set[Path] = set()
+
+    @classmethod
+    def watch(cls, folder: Path, files: Iterable[str]) -> None:
+        """Import of a folder's files only these, and those of earlier calls."""
+        found = [each for each in sys.meta_path if isinstance(each, cls)]
+        finder = next((each for each in found if each.folder == folder), cls(folder))
+        if finder not in found:
+            sys.meta_path.insert(0, finder)
+        finder.allowed |= {folder / each for each in files}
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> None:
+        """None, so that the next finder finds the module.
+
+        Raises:
+            ImportError: the module's file is not listed.
+        """
+        spec = PathFinder.find_spec(name, path, target)
+        file = Path(spec.origin) if spec is not None and spec.origin else None
+        if file is not None and file.is_relative_to(self.folder) and file not in self.allowed:
+            raise ImportError(f"{file.relative_to(self.folder)} is not among the card's files")
 
 
 def _build(card: Card, target: Callable[..., Any], scale: int, settings: Settings) -> nn.Module:

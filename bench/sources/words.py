@@ -138,6 +138,7 @@ def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
     """
     groups = found.groupdict()
     path, ensemble = groups["path"], bool(groups.get("twice"))
+    _refuse_late_plus(path, groups.get("tail") or "", groups.get("weights") or "")
     given = _settings(groups.get("tail") or "", found.string)
     if not kind and groups["ending"].lower() == ".toml":
         if groups.get("weights"):
@@ -162,6 +163,21 @@ def _of_form(kind: str, found: re.Match[str], name: str = "") -> Chosen:
             ensemble,
         )
     return Chosen(_short(kind, path, name or Path(path).name, given), ensemble)
+
+
+def _refuse_late_plus(path: str, tail: str, weights: str) -> None:
+    """Refuse a `+` after settings or weights, where it would be a part of them.
+
+    Raises:
+        InputError: where it belongs.
+    """
+    at = f"@{weights}" if weights else ""
+    if tail.endswith("+") or (weights.endswith("+") and not _exists(weights)):
+        meant = f"{path}+{tail.removesuffix('+')}{at.removesuffix('+')}"
+        raise InputError(
+            f"{path + tail + at!r}: the + of the self-ensemble stands right after the file or "
+            f"class; give {meant}"
+        )
 
 
 def _short(kind: str, source: str, name: str, given: Mapping[str, object]) -> Card:

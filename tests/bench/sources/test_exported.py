@@ -9,6 +9,7 @@ import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,12 @@ def test_the_card_gets_what_the_file_says(free: Path) -> None:
     assert made.opener(free, 3)(torch.rand(1, 1, 9, 8)).shape == (1, 1, 27, 24)
     with pytest.raises(InputError, match=r"enlarges by 3, not by 2; give another scale"):
         made.opener(free, 2)
+
+
+@pytest.mark.parametrize("channels", ["RGB", "any"])
+def test_other_channels_than_the_files_are_refused(free: Path, channels: Any) -> None:
+    with pytest.raises(InputError, match="takes 1 channels, so channels is 'luma', not"):
+        method(replace(_card(free), channels=channels))
 
 
 def test_sizes_that_the_graph_computes(tmp_path: Path) -> None:

@@ -215,6 +215,13 @@ def test_a_file_of_another_scale_or_no_scale_is_refused(tmp_path: Path) -> None:
         _opened(path)
 
 
+def test_a_file_that_keeps_the_size_takes_interpolated_lr(tmp_path: Path) -> None:
+    made, network = _opened(_save(tmp_path / "net.onnx", [_node("Relu", "x")]))
+    assert (made.takes, made.scales, network.factor) == ("interpolated", (), 1)
+    with pytest.raises(InputError, match="enlarges by 1, not by 2"):
+        _opened(tmp_path / "net.onnx", takes="LR", scales=(2,))
+
+
 def test_levels_of_whole_numbers(tmp_path: Path) -> None:
     identity = [_node("Identity", "x")]
     for name, kind, zero in (("u", TensorProto.UINT8, 0), ("i", TensorProto.INT8, -128)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 
@@ -223,6 +224,87 @@ def test_code_of_a_repository_is_fetched_by_hash_and_trusted_code_runs(
     )
     found = table[(table["image"] == "") & (table["quantity"] == "psnr_y")]
     assert float(found["value"].iloc[0]) == pytest.approx(average("nearest", 2), abs=3)
+
+
+def test_a_repositorys_file_that_the_card_does_not_list_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = mirrored(tmp_path, monkeypatch, THEIRS)
+    place = tmp_path / "cache/github/someone/sr" / ("ab" * 20) / "archs"
+    place.mkdir(parents=True)
+    ran = tmp_path / "ran"
+    (place / "layers.py").write_text(f"open({str(ran)!r}, 'w')\nFACTOR = 2\n")
+    alone = {path: sha256 for path, sha256 in card.files.items() if "layers" not in path}
+    with pytest.raises(InputError, match=r"archs/layers\.py is not among the card's files"):
+        sisrbench.measure(
+            replace(card, files=alone), "demo", scales=2, progress=False, trust_code=True
+        )
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    "class_",
+    ["archs/other.py:Net", "../net.py:Net", "/tmp/net.py:Net", "os:system", "torch.nn:ReLU"],
+)
+def test_a_class_outside_a_cards_files_is_refused(
+    class_: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = mirrored(tmp_path, monkeypatch, THEIRS)
+    with pytest.raises(InputError, match=r"the file of the class, .* is not among files"):
+        replace(card, source=class_)
+
+
+def test_a_hash_of_code_that_is_cut_short_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = mirrored(tmp_path, monkeypatch, THEIRS)
+    files = {path: sha256[:12] for path, sha256 in card.files.items()}
+    with pytest.raises(InputError, match="give all 64 hex digits of its SHA-256"):
+        replace(card, files=files)
+
+
+def test_a_file_whose_name_is_taken_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = mirrored(tmp_path, monkeypatch, THEIRS)
+    text = THEIRS.replace("archs.", "")
+    commit = "ab" * 20
+    place = tmp_path / "mirror/github/someone/sr" / commit
+    (place / "json.py").write_text(text)
+    files = {"json.py": hashlib.sha256(text.encode()).hexdigest()}
+    card = replace(card, source="json.py:Net", files=files)
+    with pytest.raises(InputError, match=r"does not import as json, because .* has that name"):
+        sisrbench.measure(card, "demo", scales=2, progress=False, trust_code=True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_a_network_in_another_type_is_probed_in_it(dtype: str, tmp_path: Path) -> None:
+    text = f"""
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1, dtype=torch.{dtype})
+
+    def forward(self, x):
+        return nn.functional.pixel_shuffle(self.conv(x), 2)
+"""
+    (tmp_path / "typed.py").write_text(text)
+    made, _ = sources.load(f"{tmp_path / 'typed.py'}:Net@none")
+    assert (made.channels, made.scales) == ("RGB", (2,))
+
+
+@pytest.mark.parametrize(
+    "spec", ["net.py:Net:upscale=2+", "net.py:Net:upscale=2@none+", "net.onnx:name=Ours+"]
+)
+def test_a_plus_after_settings_says_where_it_belongs(spec: str) -> None:
+    with pytest.raises(
+        InputError, match=r"the \+ of the self-ensemble stands right after the file"
+    ):
+        sources.require(spec)
 
 
 def test_a_repositorys_file_with_another_hash_does_not_run(
