@@ -285,7 +285,8 @@ def _repeat(unit: Unit, image: ImageFile, module: Tiled) -> str:
 
     Sums have no fixed order on a GPU, and an external program is not started again.
     """
-    if unit.device.type != "cpu" or timed_as(module) or is_own(unit.method.source):
+    ours = is_own(unit.method.source) and not unit.method.card
+    if ours or unit.device.type != "cpu" or timed_as(module):
         return ""
     pixels = decoded(image.path, image.sha256)
     return repeat(pixels, unit.scale, unit.protocol, unit.method, module, unit.device)

@@ -44,6 +44,7 @@ NO_COST: Mapping[str, str] = {
 """Files that no metric depends on, beyond `EXEMPT`."""
 NO_METRIC: Mapping[str, str] = {
     "bench/hints/output.py": "hints at mistakes in an output, in the note of an average",
+    "bench/hints/repeat.py": "says in the note of an average that two runs differ",
 }
 """Files that no cost depends on, beyond `EXEMPT`."""
 IN_EVERY_KEY: Mapping[str, str] = {

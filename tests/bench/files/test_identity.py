@@ -38,6 +38,7 @@ BEHIND_PSNR = {
     "bench/graph/trace.py",
     "bench/hints/__init__.py",
     "bench/hints/output.py",
+    "bench/hints/repeat.py",
     "bench/images.py",
     "bench/inference.py",
     "bench/machine.py",
